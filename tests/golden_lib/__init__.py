@@ -1,0 +1,1 @@
+"""The parts of make_golden.py: each module writes one kind of golden data."""
