@@ -2,11 +2,33 @@
 
 The rule is the one of the model reference, section 10; tests/ repeats it in C. Values are computed
 in double, rounded once to float32 (what a C program holds), and used in double from there on.
+published.py takes them unrounded, as the numbers it checks were made.
 """
 import math
+from contextlib import contextmanager
 
 import numpy as np
 import torch
+
+
+_rounded = True
+
+
+@contextmanager
+def unrounded():
+    """Inside: values stay the double they were computed in."""
+    global _rounded
+    _rounded = False
+    try:
+        yield
+    finally:
+        _rounded = True
+
+
+def _as_tensor(values, shape):
+    if _rounded:
+        values = values.astype(np.float32).astype(np.float64)
+    return torch.from_numpy(values).reshape(tuple(shape))
 
 
 def fnv1a32(text):
@@ -18,10 +40,9 @@ def fnv1a32(text):
 
 
 def wave(shape, a, c):
-    """sin(a*i + c) over the flat row-major index i, rounded to float32, as float64."""
+    """X(shape; a, c) = sin(a*i + c) over the flat row-major index i."""
     i = np.arange(math.prod(shape), dtype=np.float64)
-    values = np.sin(a * i + c).astype(np.float32).astype(np.float64)
-    return torch.from_numpy(values).reshape(shape)
+    return _as_tensor(np.sin(a * i + c), shape)
 
 
 def weight(key, shape):
@@ -35,7 +56,7 @@ def weight(key, shape):
         s = 1 + 0.1 * s
     else:
         s = 0.05 * s
-    return torch.from_numpy(s.astype(np.float32).astype(np.float64)).reshape(tuple(shape))
+    return _as_tensor(s, shape)
 
 
 def fill_module(module):

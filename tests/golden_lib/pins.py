@@ -3,6 +3,7 @@
 Imported first by make_golden.py. Another version of these packages may round, default or rename
 something else, so a run with others stops at once instead of writing different files.
 """
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -41,3 +42,24 @@ def set_up():
     diffusers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
+
+
+def store(tensors, path):
+    """save_file, readable by everyone (the library writes mode 600)."""
+    from safetensors.torch import save_file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path)
+    path.chmod(0o644)
+
+
+@contextmanager
+def float64_by_default():
+    """For a text encoder in double: it makes its causal mask in torch's default type, with the
+    smallest double as value, which float32 cannot hold."""
+    import torch
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
