@@ -18,7 +18,12 @@ def blocks():
     published.check()
 
 
-PARTS = {f.__name__: f for f in (blocks,)}
+def tokenizer():
+    from golden_lib import tokens
+    tokens.write()
+
+
+PARTS = {f.__name__: f for f in (blocks, tokenizer)}
 
 
 def main():

@@ -1,4 +1,4 @@
-"""blocks.py - single layers and small networks with formula weights: blocks.json, blocks.safetensors.
+"""blocks.py - layers and small networks with formula weights: blocks.json, blocks.safetensors.
 
 The networks are diffusers' and transformers' own classes, run in double precision. The table of
 cases stands at the end; `run` turns one case into tensors. fill.py holds weights and inputs.
@@ -160,7 +160,7 @@ def clip_config(**changes):
                    layer_norm_eps=1e-5), **changes}
 
 
-# ---- the table: (name, kind, config, inputs) ------------------------------------------------------
+# ---- the table: (name, kind, config, inputs) ---------------------------------------------------
 
 def layer_cases():
     r = dict(in_channels=8, out_channels=16, temb_channels=12, groups=4, eps=1e-5)

@@ -3,6 +3,7 @@
 Imported first by make_golden.py. Another version of these packages may round, default or rename
 something else, so a run with others stops at once instead of writing different files.
 """
+import os
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +21,7 @@ PINS = {
 }
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "animatediff-golden"
 
 
 def assert_versions():
