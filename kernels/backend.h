@@ -11,8 +11,9 @@
  *  - Inputs and outputs do not overlap, except that `out` may be `residual`, and the elementwise
  *    operations (norm, activate, lincomb) may write over an input of the same type and shape.
  *  - An operation with a `scratch` is first asked how much it wants: with scratch.need set it
- *    stores a number of bytes there and computes nothing; data pointers may then be NULL. Plans
- *    and kernels for that shape are made at this moment. The second call brings the memory.
+ *    stores a number of bytes there and computes nothing; addresses are then compared (absent or
+ *    not, in place or not) but not read. Plans and kernels for that shape are made at this moment.
+ *    The second call brings the memory.
  *  - Nothing is allocated on the device by an operation.
  *  - The result does not depend on the number of threads.
  *  - On failure the sentence is in be->message.
@@ -23,7 +24,8 @@
 #include "arena.h"
 #include "tensor.h"
 
-#define AD_BACKEND_ABI 1        /* raised when anything in this file changes */
+#define AD_BACKEND_ABI    1     /* raised when anything in this file changes */
+#define AD_MAX_HEAD_WIDTH 1024  /* attention; the engine refuses wider heads */
 
 typedef struct AdBackend      AdBackend;
 typedef struct AdBackendClass AdBackendClass;
@@ -48,7 +50,7 @@ typedef enum AdPackKind {
 typedef struct AdPackArgs {
     AdPackKind   kind;
     AdTensor     w;             /* sizes; type: the element type of the graph (f32, f16, bf16) */
-    int          positions;     /* a hint: rows (linear) or pixels (conv) one call will have   */
+    int          positions;     /* a hint: rows of x (linear), side of a square x (conv)       */
     const float *src;           /* host, dense, in the order above                             */
     size_t      *need;          /* not NULL: only tell the bytes of the packed weight          */
     AdTensor    *out;           /* else: out->data is device memory of that many bytes; its    */
@@ -67,7 +69,7 @@ typedef struct AdGatherArgs {
 /* out = act(x wT + b) + residual. x [.., in], w [1, 1, out, in], b [1, 1, 1, out] or absent,
  * out and residual [.., out] with as many rows as x.
  * GEGLU (Shazeer 2020, arXiv 2002.05202): w and b have 2*out rows, values first, gates second;
- * out = value * gelu(gate), the erf form. */
+ * out = value * gelu(gate), the erf form; no residual then. */
 typedef struct AdLinearArgs {
     AdTensor  out, x, w, b, residual;
     AdAct     act;
@@ -205,8 +207,9 @@ AdStatus ad_backend_fail(AdBackend *be, AdStatus status, const char *format, ...
 
 /* ---- the list ----------------------------------------------------------------------------- */
 
-/* Backends of this build, ended by NULL: cpu, cuda (when built with it), ref, null. */
+/* Backends of this build, ended by NULL: cpu, cuda (whose shared object may be missing), ref, null. */
 extern const AdBackendClass *const ad_backends[];
+extern const AdBackendClass ad_ref_backend, ad_cpu_backend, ad_cuda_backend, ad_null_backend;
 
 /* Open a device by name: "auto", "cpu", "cuda", "cuda:1", "ref". `auto` takes CUDA where it works;
  * *why then holds the reason when it did not ("" otherwise). `message` gets a failure's sentence.

@@ -1,11 +1,20 @@
-/* base.c - arrays, strings and messages on top of ad_alloc.
+/* base.c - zeroed memory, arrays, strings and messages on top of ad_alloc_raw.
  *
- * Its own file, so that these go through the wrapped ad_alloc in tests (see memory.c).
+ * Its own file, so that these go through the wrapped ad_alloc_raw in tests (see memory.c).
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <stdio.h>
 #include <string.h>
 
 #include "base.h"
+
+void *ad_alloc(size_t bytes)
+{
+    void *p = ad_alloc_raw(bytes);
+
+    if (p)
+        memset(p, 0, bytes);
+    return p;
+}
 
 void *ad_alloc_array(size_t n, size_t size)
 {
@@ -49,11 +58,16 @@ char *ad_strdup(const char *s)
     return ad_strndup(s, strlen(s));
 }
 
+void ad_vformat(char *out, size_t size, const char *format, va_list args)
+{
+    vsnprintf(out, size, format, args);
+}
+
 void ad_format(char *out, size_t size, const char *format, ...)
 {
     va_list args;
 
     va_start(args, format);
-    vsnprintf(out, size, format, args);
+    ad_vformat(out, size, format, args);
     va_end(args);
 }

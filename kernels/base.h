@@ -1,7 +1,7 @@
 /* base.h - what every C file here may use: counting, checked sizes, memory.
  *
- * Layer 0: libc only. All host memory of the project comes from ad_alloc and leaves by ad_free
- * (memory.c), so that tests can make each allocation fail in turn.
+ * Layer 0: libc only. All host memory of the project comes from ad_alloc_raw and leaves by
+ * ad_free (memory.c), so that tests can make each allocation fail in turn.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #ifndef AD_BASE_H
 #define AD_BASE_H
@@ -19,9 +19,9 @@
 #define AD_MAX(a, b)    ((a) > (b) ? (a) : (b))
 
 #if defined(__GNUC__)
-#define AD_PRINTF(format, first) __attribute__((format(printf, format, first)))
+#define AD_PRINTF(text, first) __attribute__((format(printf, text, first)))
 #else
-#define AD_PRINTF(format, first)
+#define AD_PRINTF(text, first)
 #endif
 
 /* Products and sums of numbers that come from files: false on overflow, *out then undefined. */
@@ -43,6 +43,9 @@ static inline size_t ad_round_up(size_t n, size_t to)
 /* Zeroed memory aligned to AD_ALIGN, or NULL. Zero bytes give a valid pointer. */
 void *ad_alloc(size_t bytes);
 
+/* The same without the zeros: for slabs, whose pages are better not touched. */
+void *ad_alloc_raw(size_t bytes);
+
 /* n items of `size` bytes each; NULL also when the product overflows. */
 void *ad_alloc_array(size_t n, size_t size);
 
@@ -59,5 +62,6 @@ void ad_free(void *p);
 
 /* printf into a buffer of `size` bytes, always ended by NUL; for messages. */
 void ad_format(char *out, size_t size, const char *format, ...) AD_PRINTF(3, 4);
+void ad_vformat(char *out, size_t size, const char *format, va_list args);
 
 #endif

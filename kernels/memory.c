@@ -1,26 +1,17 @@
-/* memory.c - the two doors of host memory: ad_alloc and ad_free.
+/* memory.c - the two doors of host memory: ad_alloc_raw and ad_free.
  *
- * Called by everything; leaves device memory to the backends. A test build wraps ad_alloc at link
- * time to make the n-th allocation fail; nothing else in the project calls malloc.
+ * Called by everything; leaves device memory to the backends. A test build wraps ad_alloc_raw at
+ * link time to make the n-th allocation fail; nothing else in the project calls malloc.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base.h"
 
-void *ad_alloc(size_t bytes)
+void *ad_alloc_raw(size_t bytes)
 {
-    size_t size = bytes ? bytes : 1;
-    void *p;
-
-    if (size > SIZE_MAX - AD_ALIGN)
+    if (bytes > SIZE_MAX - AD_ALIGN)
         return NULL;
-    size = ad_round_up(size, AD_ALIGN);             /* aligned_alloc wants a multiple */
-    p = aligned_alloc(AD_ALIGN, size);
-    if (p)
-        memset(p, 0, size);
-    return p;
+    return aligned_alloc(AD_ALIGN, ad_round_up(bytes ? bytes : 1, AD_ALIGN));
 }
 
 void ad_free(void *p)

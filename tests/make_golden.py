@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""make_golden.py - writes tests/golden/ again: the numbers, tokens and clips the tests compare with.
+"""make_golden.py - writes tests/golden/ again: numbers, tokens and clips the tests compare with.
 
     python tests/make_golden.py [blocks] [tokenizer] [clips] [schedulers]     (nothing named: all)
 

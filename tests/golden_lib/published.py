@@ -1,4 +1,4 @@
-"""published.py - the numbers G1 to G6 of the model reference, compared with what blocks.py computes.
+"""published.py - the numbers G1 to G6 of the model reference, against what blocks.py computes.
 
 A second pair of eyes: those numbers were made independently of this program. Each entry is
 (case, output, first four values, last value, sum, sum of absolute values), as printed there.

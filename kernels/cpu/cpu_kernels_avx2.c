@@ -1,0 +1,21 @@
+/* cpu_kernels_avx2.c - the inner loops for processors with AVX2 and FMA.
+ * SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma GCC target("avx2,fma,f16c")
+#define AD_VEC_AVX2
+
+#include "cpu_kernels.h"
+#include "cpu_vec.h"
+
+#define T           float
+#define LOAD        v_load
+#define STORE       v_store
+#define TABLE       ad_cpu_avx2_f32
+#define NAME(f)     f##_f32
+#include "cpu_kernels_tmpl.h"
+
+#define T           uint16_t
+#define LOAD        v_load_bf16
+#define STORE       v_store_bf16
+#define TABLE       ad_cpu_avx2_bf16
+#define NAME(f)     f##_bf16
+#include "cpu_kernels_tmpl.h"

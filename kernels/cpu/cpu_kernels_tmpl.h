@@ -1,0 +1,332 @@
+/* cpu_kernels_tmpl.h - the inner loops, written once for every instruction set and element type.
+ *
+ * Not compiled by itself: cpu_kernels_avx512.c, _avx2.c and _plain.c include it twice each, with
+ *   T            element type in memory (float or uint16_t)
+ *   LOAD, STORE  V from T*, V to T*
+ *   TABLE        name of the table this inclusion makes
+ *   NAME(f)      f with a suffix of its own
+ * SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* ---- rows whose length is no multiple of LANES -------------------------------------------- */
+
+static inline V NAME(load_n)(const T *p, int n)
+{
+    T whole[LANES] = { 0 };
+
+    if (n >= LANES)
+        return LOAD(p);
+    memcpy(whole, p, (size_t)n * sizeof(T));
+    return LOAD(whole);
+}
+
+static inline void NAME(store_n)(T *p, V x, int n)
+{
+    T whole[LANES];
+
+    if (n >= LANES) {
+        STORE(p, x);
+        return;
+    }
+    STORE(whole, x);
+    memcpy(p, whole, (size_t)n * sizeof(T));
+}
+
+/* ---- norms -------------------------------------------------------------------------------- */
+
+/* One row, three passes over a row that sits in the first-level cache. */
+static void NAME(layer_norm)(void *out, const void *in, const float *gamma, const float *beta,
+                             const float *pos, int64_t rows, int64_t c, float eps, bool silu)
+{
+    for (int64_t r = 0; r < rows; r++) {
+        const T *x = (const T *)in + r * c;
+        T *y = (T *)out + r * c;
+        V sum = v_set(0), square = v_set(0);
+        float mean, scale;
+
+        for (int64_t j = 0; j < c; j += LANES)
+            sum = v_add(sum, NAME(load_n)(x + j, (int)AD_MIN(c - j, LANES)));
+        mean = v_sum(sum) / (float)c;
+        for (int64_t j = 0; j < c; j += LANES) {
+            int n = (int)AD_MIN(c - j, LANES);
+            V d = v_sub(NAME(load_n)(x + j, n), v_set(mean));
+
+            if (n < LANES) {
+                float lanes[LANES];
+
+                v_store(lanes, d);
+                d = v_load_n(lanes, n);
+            }
+            square = v_fma(d, d, square);
+        }
+        scale = 1 / sqrtf(v_sum(square) / (float)c + eps);
+        for (int64_t j = 0; j < c; j += LANES) {
+            int n = (int)AD_MIN(c - j, LANES);
+            V d = v_mul(v_sub(NAME(load_n)(x + j, n), v_set(mean)), v_set(scale));
+
+            d = v_fma(d, v_load_n(gamma + j, n), v_load_n(beta + j, n));
+            if (silu)
+                d = v_silu(d);
+            if (pos)
+                d = v_add(d, v_load_n(pos + j, n));
+            NAME(store_n)(y + j, d, n);
+        }
+    }
+}
+
+/* Sums are taken relative to the first row of the picture: the squares then do not drown in the
+ * square of a large mean. */
+static void NAME(column_sums)(float *sum, float *square, const void *in, const void *origin,
+                              int64_t rows, int64_t c)
+{
+    for (int64_t j = 0; j < c; j += LANES) {
+        int n = (int)AD_MIN(c - j, LANES);
+        V first = NAME(load_n)((const T *)origin + j, n), s = v_set(0), q = v_set(0);
+        const T *x = (const T *)in + j;
+
+        for (int64_t r = 0; r < rows; r++, x += c) {
+            V d = v_sub(NAME(load_n)(x, n), first);
+
+            s = v_add(s, d);
+            q = v_fma(d, d, q);
+        }
+        v_store_n(sum + j, s, n);
+        v_store_n(square + j, q, n);
+    }
+}
+
+static void NAME(scale_rows)(void *out, int64_t out_row, const void *in, const float *scale,
+                             const float *shift, int64_t rows, int64_t c, bool silu)
+{
+    for (int64_t r = 0; r < rows; r++) {
+        const T *x = (const T *)in + r * c;
+        T *y = (T *)out + r * out_row;
+
+        for (int64_t j = 0; j < c; j += LANES) {
+            int n = (int)AD_MIN(c - j, LANES);
+            V v = v_fma(NAME(load_n)(x + j, n), v_load_n(scale + j, n), v_load_n(shift + j, n));
+
+            NAME(store_n)(y + j, silu ? v_silu(v) : v, n);
+        }
+    }
+}
+
+static void NAME(activate)(void *out, const void *in, int64_t count, AdAct act)
+{
+    for (int64_t i = 0; i < count; i += LANES) {
+        int n = (int)AD_MIN(count - i, LANES);
+        V x = NAME(load_n)((const T *)in + i, n), y = x;
+
+        if (act == AD_ACT_SILU)
+            y = v_silu(x);
+        else if (act == AD_ACT_QUICK_GELU)
+            y = v_div(x, v_add(v_set(1), v_exp(v_mul(x, v_set(-1.702f)))));
+        else if (act == AD_ACT_GELU) {
+            float lanes[LANES];
+
+            v_store(lanes, x);
+            for (int k = 0; k < LANES; k++)         /* rare on this backend: oneDNN does it */
+                lanes[k] = 0.5f * lanes[k] * (1 + erff(lanes[k] * 0.70710678f));
+            y = v_load(lanes);
+        }
+        NAME(store_n)((T *)out + i, y, n);
+    }
+}
+
+/* ---- attention ---------------------------------------------------------------------------- */
+
+static void NAME(pack_keys)(float *kt, const void *k, int64_t k_row, int keys, int d)
+{
+    int64_t row = (int64_t)ad_cpu_padded(keys);
+
+    for (int j = 0; j < keys; j++) {
+        const T *x = (const T *)k + j * k_row;
+
+        for (int i = 0; i < d; i += LANES) {
+            int n = AD_MIN(d - i, LANES);
+            float lanes[LANES];
+
+            v_store(lanes, NAME(load_n)(x + i, n));
+            for (int l = 0; l < n; l++)
+                kt[(i + l) * row + j] = lanes[l];
+        }
+    }
+    for (int i = 0; i < d; i++)
+        memset(kt + i * row + keys, 0, (size_t)(row - keys) * sizeof(float));
+}
+
+static void NAME(pack_values)(float *v, const void *in, int64_t in_row, int keys, int d)
+{
+    int64_t row = (int64_t)ad_cpu_padded(d);
+
+    for (int j = 0; j < keys; j++, v += row) {
+        const T *x = (const T *)in + j * in_row;
+
+        memset(v + d, 0, (size_t)(row - d) * sizeof(float));
+        for (int i = 0; i < d; i += LANES)
+            v_store_n(v + i, NAME(load_n)(x + i, AD_MIN(d - i, LANES)), AD_MIN(d - i, LANES));
+    }
+}
+
+/* s[4, AD_CPU_KEYS] = q[4, d] kt[d, first ... first + count), count a multiple of LANES. */
+static void NAME(scores)(float *s, const float *q, size_t q_row, const AdCpuHead *h, int first,
+                         int count)
+{
+    int64_t row = (int64_t)ad_cpu_padded(h->keys);
+
+    for (int j = 0; j < count; j += 2 * LANES) {
+        int pair = j + LANES < count ? LANES : 0;       /* the last one alone: computed twice */
+        const float *k = h->kt + first + j;
+        V a[AD_CPU_QUERIES], b[AD_CPU_QUERIES];
+
+        for (int r = 0; r < AD_CPU_QUERIES; r++)
+            a[r] = b[r] = v_set(0);
+        for (int i = 0; i < h->d; i++, k += row) {
+            V k0 = v_load(k), k1 = v_load(k + pair);
+
+            for (int r = 0; r < AD_CPU_QUERIES; r++) {
+                V x = v_set(q[r * q_row + i]);
+
+                a[r] = v_fma(x, k0, a[r]);
+                b[r] = v_fma(x, k1, b[r]);
+            }
+        }
+        for (int r = 0; r < AD_CPU_QUERIES; r++) {
+            v_store(s + r * AD_CPU_KEYS + j, a[r]);
+            v_store(s + r * AD_CPU_KEYS + j + pair, b[r]);
+        }
+    }
+}
+
+static float NAME(largest)(const float *s, int count, float top)
+{
+    int j = 0;
+
+    if (count >= LANES) {
+        V high = v_load(s);
+
+        for (j = LANES; j + LANES <= count; j += LANES)
+            high = v_max(high, v_load(s + j));
+        top = AD_MAX(top, v_top(high));
+    }
+    for (; j < count; j++)
+        top = AD_MAX(top, s[j]);
+    return top;
+}
+
+/* One row of scores becomes weights e^(s - top); returns their sum. Beyond `count`: weight 0. */
+static float NAME(weights)(float *s, int count, float top)
+{
+    V sum = v_set(0);
+
+    for (int j = 0; j < count; j += LANES) {
+        V w = v_exp(v_sub(v_load(s + j), v_set(top)));
+
+        if (count - j < LANES) {
+            float lanes[LANES];
+
+            v_store(lanes, w);
+            w = v_load_n(lanes, count - j);
+        }
+        v_store(s + j, w);
+        sum = v_add(sum, w);
+    }
+    return v_sum(sum);
+}
+
+/* y[4, d'] = y * keep[r] + s[4, count] v[first ..., d'] */
+static void NAME(mix)(float *y, const float *s, const float *keep, const AdCpuHead *h, int first,
+                      int count)
+{
+    int row = (int)ad_cpu_padded(h->d);
+
+    for (int i = 0; i < row; i += 2 * LANES) {
+        int pair = i + LANES < row ? LANES : 0;
+        const float *v = h->v + (int64_t)first * row + i;
+        V a[AD_CPU_QUERIES], b[AD_CPU_QUERIES];
+
+        for (int r = 0; r < AD_CPU_QUERIES; r++) {
+            a[r] = v_mul(v_load(y + r * row + i), v_set(keep[r]));
+            b[r] = v_mul(v_load(y + r * row + i + pair), v_set(keep[r]));
+        }
+        for (int j = 0; j < count; j++, v += row) {
+            V v0 = v_load(v), v1 = v_load(v + pair);
+
+            for (int r = 0; r < AD_CPU_QUERIES; r++) {
+                V x = v_set(s[r * AD_CPU_KEYS + j]);
+
+                a[r] = v_fma(x, v0, a[r]);
+                b[r] = v_fma(x, v1, b[r]);
+            }
+        }
+        for (int r = 0; r < AD_CPU_QUERIES; r++) {
+            v_store(y + r * row + i, a[r]);
+            v_store(y + r * row + i + pair, b[r]);
+        }
+    }
+}
+
+/* AD_CPU_QUERIES queries from `first` (the last one repeated when there are fewer). */
+static void NAME(attend_four)(const AdCpuHead *h, int first, int count, float *work)
+{
+    size_t row = ad_cpu_padded(h->d);
+    float *s = work, *q = s + AD_CPU_QUERIES * AD_CPU_KEYS, *y = q + AD_CPU_QUERIES * row;
+    float top[AD_CPU_QUERIES], sum[AD_CPU_QUERIES] = { 0 }, keep[AD_CPU_QUERIES];
+    int keys = h->causal ? AD_MIN(first + count, h->keys) : h->keys;
+
+    for (int r = 0; r < AD_CPU_QUERIES; r++) {
+        const T *x = (const T *)h->q + (first + AD_MIN(r, count - 1)) * h->q_row;
+
+        top[r] = -INFINITY;
+        for (int i = 0; i < h->d; i += LANES) {
+            int n = AD_MIN(h->d - i, LANES);
+
+            v_store_n(q + r * row + i, v_mul(NAME(load_n)(x + i, n), v_set(h->scale)), n);
+        }
+    }
+    memset(y, 0, AD_CPU_QUERIES * row * sizeof(float));
+    for (int j = 0; j < keys; j += AD_CPU_KEYS) {
+        int n = AD_MIN(keys - j, AD_CPU_KEYS);
+
+        NAME(scores)(s, q, row, h, j, (int)ad_round_up((size_t)n, LANES));
+        for (int r = 0; r < AD_CPU_QUERIES; r++) {
+            int seen = h->causal ? AD_MIN(n, first + AD_MIN(r, count - 1) + 1 - j) : n;
+            float *line = s + r * AD_CPU_KEYS, high = NAME(largest)(line, seen, top[r]);
+
+            keep[r] = top[r] == high ? 1 : expf(top[r] - high);
+            top[r]  = high;
+            if (seen < n)
+                memset(line + AD_MAX(seen, 0), 0, (size_t)(n - AD_MAX(seen, 0)) * sizeof(float));
+            sum[r] = sum[r] * keep[r] + (seen > 0 ? NAME(weights)(line, seen, high) : 0);
+        }
+        NAME(mix)(y, s, keep, h, j, n);
+    }
+    for (int r = 0; r < count; r++) {
+        T *out = (T *)h->out + (first + r) * h->out_row;
+
+        for (int i = 0; i < h->d; i += LANES)
+            NAME(store_n)(out + i, v_div(v_load(y + r * row + i), v_set(sum[r])),
+                          AD_MIN(h->d - i, LANES));
+    }
+}
+
+static void NAME(attend)(const AdCpuHead *head, int first, int count, float *work)
+{
+    for (int i = 0; i < count; i += AD_CPU_QUERIES)
+        NAME(attend_four)(head, first + i, AD_MIN(count - i, AD_CPU_QUERIES), work);
+}
+
+const AdCpuKernels TABLE = {
+    .layer_norm  = NAME(layer_norm),
+    .column_sums = NAME(column_sums),
+    .scale_rows  = NAME(scale_rows),
+    .activate    = NAME(activate),
+    .pack_keys   = NAME(pack_keys),
+    .pack_values = NAME(pack_values),
+    .attend      = NAME(attend),
+};
+
+#undef T
+#undef LOAD
+#undef STORE
+#undef TABLE
+#undef NAME
