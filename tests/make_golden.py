@@ -1,13 +1,17 @@
 #!/usr/bin/env python3
 """make_golden.py - writes tests/golden/ again: numbers, tokens and clips the tests compare with.
 
-    python tests/make_golden.py [blocks] [tokenizer] [clips] [schedulers]     (nothing named: all)
+    python tests/make_golden.py [blocks] [tokenizer] [models] [clips] [schedulers]
+
+Nothing named: all of them. `clips` reads what `models` has written.
 
 Everything comes from the real diffusers and transformers classes, in double precision where it
 can be, in exactly the versions of golden_lib/pins.py. Two runs write the same bytes. The tests
 themselves need none of this: what it writes is committed. tests/golden/README.md describes it.
 """
+import hashlib
 import sys
+import warnings
 
 from golden_lib import pins
 
@@ -23,12 +27,30 @@ def tokenizer():
     tokens.write()
 
 
-PARTS = {f.__name__: f for f in (blocks, tokenizer)}
+def models():
+    from golden_lib import models
+    models.write()
+
+
+def clips():
+    from golden_lib import clips
+    clips.write()
+
+
+def schedulers():
+    """Tables computed by an independent implementation; nothing here writes them again."""
+    digest = hashlib.sha256((pins.GOLDEN / "scheduler_tables.json").read_bytes()).hexdigest()
+    assert digest == pins.SCHEDULER_TABLES, digest
+    print("  scheduler_tables.json is the published one")
+
+
+PARTS = {f.__name__: f for f in (blocks, tokenizer, models, clips, schedulers)}
 
 
 def main():
     pins.assert_versions()
     pins.set_up()
+    warnings.filterwarnings("ignore", message="Already found a `peft_config`")
     wanted = sys.argv[1:] or list(PARTS)
     if unknown := [w for w in wanted if w not in PARTS]:
         raise SystemExit(f"make_golden.py: no part {unknown[0]!r}; there are {', '.join(PARTS)}")

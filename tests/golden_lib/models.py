@@ -49,7 +49,7 @@ def shake(module, generator):
     return module.eval()
 
 
-def calibrate(parts, levels=38.0):
+def calibrate(parts, levels=36.0):
     """Scale the decoder's last convolution so that frames are neither grey nor clipped."""
     from . import reference
     conv = parts["vae"].decoder.conv_out
@@ -262,6 +262,9 @@ def write():
     FOLDER.mkdir(parents=True)
     for make in MODELS:
         make()
+    for file in FOLDER.rglob("*"):
+        if file.is_file() and not file.is_symlink():
+            file.chmod(0o644)
     total = 0
     for folder in sorted(FOLDER.iterdir()):
         size = formats.own_bytes(folder)

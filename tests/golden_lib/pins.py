@@ -22,6 +22,7 @@ PINS = {
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "animatediff-golden"
+SCHEDULER_TABLES = "6a73b8288d4a7fb45c53a0763c8cf0d5f88e2db8448de24394d7fdd29e300700"
 
 
 def assert_versions():

@@ -100,9 +100,7 @@ def load(options):
     unknown = set(options) - SAMPLING - set(FIELDS)
     assert not unknown, unknown
     folder = GOLDEN / options["model"]
-    parts = {"scheduler": scheduler(options),
-             "tokenizer": CLIPTokenizerFast.from_pretrained(folder / "tokenizer",
-                                                            model_max_length=77)}
+    parts = {"scheduler": scheduler(options)}
     if "motion_adapter" in options:
         parts["motion_adapter"] = motion_adapter(GOLDEN / options["motion_adapter"])
     if "vae" in options:
@@ -112,6 +110,8 @@ def load(options):
     variant = "fp16" if (folder / "text_encoder/model.fp16.safetensors").exists() else None
     pipe = AnimateDiffPipeline.from_pretrained(folder, **parts, variant=variant,
                                                torch_dtype=torch.float32)
+    # the loader insists on the slow class, whose normalisation is another one
+    pipe.tokenizer = CLIPTokenizerFast.from_pretrained(folder / "tokenizer", model_max_length=77)
     # loaders leave what they do not cast in the file's type: a UNet made of a half adapter, say
     pipe.to(torch.float32)
     load_motion_loras(pipe, options.get("motion_lora", ""))
