@@ -31,7 +31,7 @@ def tensor(spec):
     return fill.wave(spec["shape"], spec["a"], spec["c"])
 
 
-# ---- one function per kind: (config, inputs as tensors) -> outputs -----------------------------
+# ---- one function per kind: (config, inputs as tensors) -> outputs ------------------------------
 
 def resnet(config, x):
     from diffusers.models.resnet import ResnetBlock2D
@@ -160,7 +160,7 @@ def clip_config(**changes):
                    layer_norm_eps=1e-5), **changes}
 
 
-# ---- the table: (name, kind, config, inputs) ---------------------------------------------------
+# ---- the table: (name, kind, config, inputs) ----------------------------------------------------
 
 def layer_cases():
     r = dict(in_channels=8, out_channels=16, temb_channels=12, groups=4, eps=1e-5)

@@ -6,7 +6,6 @@ something changed say that the clip would notice a mistake there.
 """
 import copy
 import json
-import shutil
 
 import numpy as np
 import torch
@@ -104,7 +103,7 @@ def scheduler_cases():
         beta_schedule="scaled_linear", steps=8, seed=21, size="64x64", frames=8,
         prompt="a dancer turning on an empty stage", negative_prompt="blurry")
     yield "unipc", levels(
-        scheduler="unipc", beta_schedule="linear", timestep_spacing="leading", steps_offset=1,
+        scheduler="unipc", beta_schedule="linear", timestep_spacing="leading", steps_offset=3,
         steps=8, seed=22, size="72x56", frames=8, prompt="northern lights over a frozen lake")
     yield "heun", v1(
         scheduler="heun", beta_schedule="scaled_linear", timestep_spacing="trailing", steps=5,
@@ -132,7 +131,8 @@ def other_cases():
         frames=4, prompt="a book whose pages turn in the wind")
     yield "runge_kutta_pndm_from_file", plain(
         model="models/plain-prk", beta_schedule="linear", steps=6, seed=29, size="64x64", frames=4,
-        guidance_scale=4, prompt="stars turning around the north pole")
+        guidance_scale=4, prediction_type="v_prediction",
+        prompt="stars turning around the north pole")
     yield "heun_karras_sample", plain(
         scheduler="heun", beta_schedule="linear", use_karras_sigmas=1, prediction_type="sample",
         steps=4, seed=30, size="40x64", frames=8, guidance_scale=2.5, prompt="a glass marble")
@@ -143,7 +143,16 @@ def other_cases():
     yield "kdpm2_karras", plain(
         scheduler="kdpm2", beta_schedule="linear", use_karras_sigmas=1, steps=5, seed=34,
         timestep_spacing="leading", size="64x64", frames=4, guidance_scale=4,
-        prompt="a butterfly landing on a yellow flower")
+        prediction_type="v_prediction", prompt="a butterfly landing on a yellow flower")
+    yield "ddim_sample_eta", plain(
+        scheduler="ddim", beta_schedule="scaled_linear", prediction_type="sample", eta=1, steps=6,
+        seed=40, size="64x64", frames=4, guidance_scale=3, prompt="a tin soldier marching")
+    yield "dpmpp_2m_sample", plain(
+        scheduler="dpmpp_2m", beta_schedule="squaredcos_cap_v2", prediction_type="sample", steps=6,
+        seed=41, size="64x64", frames=4, guidance_scale=3, prompt="a paper plane")
+    yield "unipc_sample", old(
+        scheduler="unipc", beta_schedule="scaled_linear", prediction_type="sample", steps=7,
+        seed=42, size="64x64", frames=4, guidance_scale=3, prompt="a golden key, macro photograph")
     yield "motion_loras", plain(
         scheduler="euler", beta_schedule="linear", steps=8, seed=35, size="64x64", frames=16,
         motion_lora="loras/pan.safetensors@0.8|loras/zoom.safetensors@0.5",
@@ -166,6 +175,8 @@ def other_cases():
         beta_schedule="linear", steps=5, seed=39, size="64x64", frames=4, guidance_scale=2,
         prompt="masterpiece, best quality, highly detailed, sharp focus, " * 12 + "a swan",
         negative_prompt="bad hands, extra fingers, " * 30)
+    yield "own_size", saved(
+        scheduler="euler", beta_schedule="linear", steps=6, seed=43, prompt="a red car by the sea")
     yield "empty_prompt", levels(
         scheduler="euler_ancestral", beta_schedule="scaled_linear", steps=6, seed=0,
         size="64x64", frames=4, timestep_spacing="trailing", prediction_type="v_prediction")
@@ -178,7 +189,7 @@ def cases():
             yield name, {k: str(v) for k, v in options.items()}
 
 
-# ---- one case -------------------------------------------------------------------------------------
+# ---- one case -----------------------------------------------------------------------------------
 
 def moved(a, b):
     """Percent of bytes that differ."""
@@ -187,7 +198,8 @@ def moved(a, b):
 
 # options whose effect is measured by leaving them out; 0 is right where the default is the same
 OPTIONAL = ("negative_prompt", "clip_skip", "motion_lora", "vae", "eta", "clip_sample",
-            "use_karras_sigmas", "prediction_type", "timestep_spacing", "original_steps")
+            "use_karras_sigmas", "prediction_type", "timestep_spacing", "steps_offset",
+            "original_steps")
 
 
 def changed_options(options):
@@ -250,7 +262,7 @@ def make(name, options):
             "ref_fp32_max": int(off.max()), "sensitivity": reacts}
 
 
-# ---- the trace ------------------------------------------------------------------------------------
+# ---- the trace ----------------------------------------------------------------------------------
 
 class recorded:
     """Inside: the pipeline's intermediate results go into a dict as they pass by."""
@@ -303,7 +315,7 @@ def write_trace(trace):
           GOLDEN / "trace.safetensors")
 
 
-# ---- all ------------------------------------------------------------------------------------------
+# ---- all ----------------------------------------------------------------------------------------
 
 def table_row(row):
     reacts = ", ".join(f"{k} {v}" for k, v in row["sensitivity"].items())
@@ -312,12 +324,14 @@ def table_row(row):
 
 
 def write():
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    FOLDER.mkdir(parents=True)
+    FOLDER.mkdir(parents=True, exist_ok=True)
     rows = []
     for name, options in cases():
         rows.append(make(name, options))
         table_row(rows[-1])
+    for file in FOLDER.iterdir():
+        if f"clips/{file.name}" not in {r["file"] for r in rows}:
+            file.unlink()
     lines = ",\n".join(json.dumps(r) for r in rows)
     (GOLDEN / "clips.json").write_text('{"cases":[\n' + lines + "\n]}\n")
     print(f"  {len(rows)} clips, {formats.own_bytes(FOLDER) / 1e6:.2f} MB")

@@ -27,7 +27,7 @@ SD15_SCHEDULER = {
 LEVELS = {"beta_start": 0.00085, "beta_end": 0.012}
 
 
-# ---- random weights -------------------------------------------------------------------------------
+# ---- random weights -----------------------------------------------------------------------------
 
 def shake(module, generator):
     """Draw every parameter: a matrix keeps the variance of its input, nothing is zero.
@@ -61,7 +61,7 @@ def calibrate(parts, levels=36.0):
     conv.bias.data = -gain * video.mean(dim=(0, 2, 3))
 
 
-# ---- parts ------------------------------------------------------------------------------------------
+# ---- parts --------------------------------------------------------------------------------------
 
 def unet(levels, width, **options):
     """levels: a letter per level, X with cross attention, P plain."""
@@ -136,7 +136,7 @@ def half(*names):
                                                       "text_encoder")}
 
 
-# ---- the models -----------------------------------------------------------------------------------
+# ---- the models ---------------------------------------------------------------------------------
 
 def plain():
     """The ordinary case: a base folder in float32, a v2 motion adapter folder beside it.

@@ -44,7 +44,7 @@ SAMPLING = {"model", "motion_adapter", "vae", "motion_lora", "scheduler", "promp
             "frames"}
 
 
-# ---- loading --------------------------------------------------------------------------------------
+# ---- loading ------------------------------------------------------------------------------------
 
 def scheduler(options):
     """Class.from_pretrained(model, subfolder="scheduler", **overrides)."""
@@ -59,7 +59,7 @@ def scheduler(options):
 
 
 def motion_adapter(path):
-    """A folder, or one file of either layout (the original's tables are ignored, as by diffusers)."""
+    """A folder, or one file of either layout (the original's tables are left out, as diffusers)."""
     from diffusers import MotionAdapter
     from safetensors.torch import load_file
     if path.is_dir():
@@ -131,7 +131,7 @@ def load_motion_loras(pipe, text):
         pipe.set_adapters(names, scales)
 
 
-# ---- running --------------------------------------------------------------------------------------
+# ---- running ------------------------------------------------------------------------------------
 
 @contextmanager
 def float32_noise():
@@ -143,9 +143,10 @@ def float32_noise():
     def drawn(shape, generator=None, device=None, dtype=None, layout=None):
         return original(shape, generator, device, torch.float32, layout).to(dtype)
 
-    names = ["pipelines.animatediff.pipeline_animatediff"] + [f"schedulers.scheduling_{n}" for n in (
-        "ddim", "euler_discrete", "euler_ancestral_discrete", "dpmsolver_multistep", "lcm")]
-    modules = [importlib.import_module("diffusers." + n) for n in names]
+    schedulers = ("ddim", "euler_discrete", "euler_ancestral_discrete", "dpmsolver_multistep",
+                  "lcm")
+    modules = [importlib.import_module("diffusers.pipelines.animatediff.pipeline_animatediff")]
+    modules += [importlib.import_module(f"diffusers.schedulers.scheduling_{n}") for n in schedulers]
     for m in modules:
         m.randn_tensor = drawn
     try:
