@@ -108,7 +108,9 @@ AD_API AdStatus ad_context_memory(AdContext *ctx, AdMemory *out);
 
 typedef struct AdModel AdModel;
 
-typedef enum AdPrecision { AD_PRECISION_AUTO, AD_FP32, AD_FP16, AD_BF16 } AdPrecision;
+typedef enum AdPrecision {
+    AD_PRECISION_AUTO, AD_PRECISION_FP32, AD_PRECISION_FP16, AD_PRECISION_BF16
+} AdPrecision;
 
 typedef struct AdModelParams {
     const char *model;          /* diffusers folder, or one checkpoint file; NULL: the demo model  */

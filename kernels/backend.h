@@ -49,12 +49,12 @@ typedef enum AdPackKind {
  * logical sizes; only `layout` tells that its bytes are in the backend's own order. */
 typedef struct AdPackArgs {
     AdPackKind   kind;
-    AdTensor     w;             /* sizes; type: the element type of the graph (f32, f16, bf16) */
-    int          positions;     /* a hint: rows of x (linear), side of a square x (conv)       */
-    const float *src;           /* host, dense, in the order above                             */
-    size_t      *need;          /* not NULL: only tell the bytes of the packed weight          */
-    AdTensor    *out;           /* else: out->data is device memory of that many bytes; its    */
-} AdPackArgs;                   /* sizes, type and layout are set                              */
+    AdTensor     w;             /* sizes; type: the element type of the graph (f32, f16, bf16)  */
+    int          side;          /* a hint: sides of the pictures the layer will see; 0: one row */
+    const float *src;           /* host, dense, in the order above                              */
+    size_t      *need;          /* not NULL: only tell the bytes of the packed weight           */
+    AdTensor    *out;           /* else: out->data is device memory of that many bytes; its     */
+} AdPackArgs;                   /* sizes, type and layout are set                               */
 
 /* ---- operations --------------------------------------------------------------------------- */
 

@@ -1,7 +1,8 @@
 /* host_memory.c - slabs in host memory; see host_memory.h.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "host_memory.h"
 
@@ -58,17 +59,28 @@ AdStatus ad_host_sync(AdBackend *be)
     return AD_OK;
 }
 
+/* A line of /proc/meminfo in bytes, 0 if it is not there. */
+static uint64_t meminfo(const char *name)
+{
+    FILE *f = fopen("/proc/meminfo", "re");
+    char line[128];
+    unsigned long long kib = 0;
+    size_t n = strlen(name);
+
+    while (f && !kib && fgets(line, sizeof(line), f))
+        if (!strncmp(line, name, n) && line[n] == ':')
+            kib = strtoull(line + n + 1, NULL, 10);
+    if (f)
+        fclose(f);
+    return (uint64_t)kib << 10;
+}
+
 AdStatus ad_host_memory(AdBackend *be, AdMemory *out)
 {
     const AdHostBackend *host = (const AdHostBackend *)be;
-    long page = sysconf(_SC_PAGESIZE), total = sysconf(_SC_PHYS_PAGES);
-    long available = sysconf(_SC_AVPHYS_PAGES);
 
-    *out = (AdMemory){ .ours = host->ours, .peak = host->peak };
-    if (page > 0 && total > 0 && available > 0) {
-        out->total = (uint64_t)page * (uint64_t)total;
-        out->free  = (uint64_t)page * (uint64_t)available;
-    }
+    *out = (AdMemory){ .total = meminfo("MemTotal"), .free = meminfo("MemAvailable"),
+                       .ours = host->ours, .peak = host->peak };
     return AD_OK;
 }
 

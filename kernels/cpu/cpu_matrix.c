@@ -3,6 +3,8 @@
  * Turns the arguments of backend.h into shapes for cpu_dnnl.c. A weight lives only in the order the
  * library asked for (a number in AdTensor.layout); a dense one works as well.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <string.h>
+
 #include "../ref/ref_ops.h"
 #include "cpu_backend.h"
 
@@ -96,20 +98,36 @@ AdStatus ad_cpu_linear(AdBackend *be, const AdLinearArgs *a)
 
 /* ---- convolution -------------------------------------------------------------------------- */
 
+static void copy_rows(const AdCpu *cpu, void *out, const void *in, size_t bytes)
+{
+    enum { PIECE = 1 << 18 };
+    int before = ad_cpu_enter(cpu);
+
+#pragma omp parallel for schedule(static)
+    for (size_t at = 0; at < bytes; at += PIECE)
+        memcpy((char *)out + at, (const char *)in + at, AD_MIN(bytes - at, PIECE));
+    ad_cpu_leave(before);
+}
+
+/* A residual that stands apart is copied to the result first: oneDNN adds in place in its fast
+ * kernels, and falls back to plain loops (1000 times slower) for a separate addend. */
 AdStatus ad_cpu_conv2d(AdBackend *be, const AdConvArgs *a)
 {
     AdDnnlShape shape = {
         .conv = 1, .type = (int32_t)a->x.type, .layout = a->w.layout, .bias = a->b.data != NULL,
-        .residual = residual_kind(a->out, a->residual), .stride = a->stride ? a->stride : 1,
+        .residual = a->residual.data ? AD_DNNL_IN_PLACE : AD_DNNL_NO_RESIDUAL,
+        .stride = a->stride ? a->stride : 1,
         .ci = a->x.dim[3], .co = a->out.dim[3], .n = a->x.dim[0], .h = a->x.dim[1],
         .w = a->x.dim[2], .oh = a->out.dim[1], .ow = a->out.dim[2], .kh = a->w.dim[1],
         .kw = a->w.dim[2], .pad = { a->pad[0], a->pad[1], a->pad[2], a->pad[3] },
     };
 
+    if (!a->scratch.need && a->residual.data && a->residual.data != a->out.data)
+        copy_rows(ad_cpu_of(be), a->out.data, a->residual.data, ad_bytes(a->out));
     return plan_and_run(be, &shape,
                         &(AdDnnlCall){
                             .out = a->out.data, .x = a->x.data, .w = a->w.data, .bias = a->b.data,
-                            .other = a->residual.data, .scratch = a->scratch.data,
+                            .scratch = a->scratch.data,
                         },
                         a->scratch.need);
 }
@@ -121,7 +139,7 @@ static AdDnnlShape pack_shape(const AdPackArgs *a)
 {
     AdDnnlShape s = {
         .type = (int32_t)a->w.type, .bias = 1, .ci = a->w.dim[3], .co = a->w.dim[2],
-        .rows = a->positions,
+        .rows = AD_MAX(2 * a->side * a->side, 1),
     };
 
     if (a->kind == AD_PACK_GEGLU)
@@ -133,7 +151,7 @@ static AdDnnlShape pack_shape(const AdPackArgs *a)
         s.co     = a->w.dim[0];
         s.kh     = a->w.dim[1];
         s.kw     = a->w.dim[2];
-        s.h = s.w = s.oh = s.ow = AD_MAX(a->positions, 4);
+        s.h = s.w = s.oh = s.ow = AD_MAX(a->side, 4);
         for (int i = 0; i < 4; i++)
             s.pad[i] = (i < 2 ? s.kw : s.kh) / 2;
     }

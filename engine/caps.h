@@ -1,0 +1,23 @@
+/* caps.h - how large things from files may be. Every cap has a test just below and just above.
+ * SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef AD_CAPS_H
+#define AD_CAPS_H
+
+#define AD_CAP_HEADER      (16u << 20)      /* safetensors header, bytes      */
+#define AD_CAP_TENSORS     65536u           /* per file                       */
+#define AD_CAP_NAME        512u             /* bytes of a tensor name         */
+#define AD_CAP_RANK        8
+#define AD_CAP_AXIS        INT32_MAX
+#define AD_CAP_CONFIG      (1u << 20)       /* config.json and other small JSON */
+#define AD_CAP_DEPTH       32               /* of any JSON                    */
+#define AD_CAP_INDEX       (16u << 20)      /* shard index, vocab.json        */
+#define AD_CAP_SHARDS      1024u
+#define AD_CAP_MERGES      (8u << 20)       /* merges.txt                     */
+#define AD_CAP_LINE        1024u
+#define AD_CAP_VOCABULARY  131072u
+#define AD_CAP_TOKEN       512u             /* bytes of a vocabulary entry    */
+#define AD_CAP_PROMPT      (64u << 10)
+#define AD_CAP_ADAPTERS    64u              /* in one list                    */
+#define AD_CAP_FIELD       65536            /* integers of architecture configs */
+
+#endif

@@ -1,0 +1,162 @@
+/* json.c - checked fields of small JSON files; see json.h.
+ * SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <stdlib.h>
+#include <string.h>
+
+#include "file.h"
+#include "json.h"
+
+/* Deepest nesting of brackets outside strings. */
+static int nesting(const char *s, size_t n)
+{
+    int depth = 0, deepest = 0;
+    bool in_string = false;
+
+    for (size_t i = 0; i < n; i++) {
+        if (in_string) {
+            if (s[i] == '\\')
+                i++;
+            else if (s[i] == '"')
+                in_string = false;
+        } else if (s[i] == '"')
+            in_string = true;
+        else if (s[i] == '{' || s[i] == '[')
+            deepest = AD_MAX(deepest, ++depth);
+        else if (s[i] == '}' || s[i] == ']')
+            depth--;
+    }
+    return deepest;
+}
+
+AdStatus ad_json_load(AdContext *ctx, const char *path, size_t cap, json_t **root)
+{
+    json_error_t error;
+    char *text, quoted[AD_QUOTE_TEXT];
+    const char *special;
+    size_t n;
+    AdStatus st = ad_file_slurp(ctx, path, cap, &text, &n);
+
+    *root = NULL;
+    if (st < 0)
+        return st;
+    special = ad_file_special(text, n);
+    if (special)
+        st = ad_fail(ctx, AD_ERR_FORMAT, "%.200s: %s", path, special);
+    else if (nesting(text, n) > AD_CAP_DEPTH)
+        st = ad_fail(ctx, AD_ERR_FORMAT, "%.200s: nested more than %d deep", path, AD_CAP_DEPTH);
+    else if (!(*root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error)))
+        st = ad_fail(ctx, AD_ERR_FORMAT, "%.150s: line %d: %s", path, error.line,
+                     ad_quote(error.text, strlen(error.text), quoted));
+    else if (!json_is_object(*root)) {
+        json_decref(*root);
+        *root = NULL;
+        st = ad_fail(ctx, AD_ERR_FORMAT, "%.200s: not a JSON object", path);
+    }
+    ad_free(text);
+    return st;
+}
+
+AdStatus ad_field_fail(AdFields *f, AdStatus status, const char *format, ...)
+{
+    char sentence[200];
+    va_list args;
+
+    va_start(args, format);
+    ad_vformat(sentence, sizeof(sentence), format, args);
+    va_end(args);
+    if (f->status >= 0)
+        f->status = ad_fail(f->ctx, status, "%.120s: %s", f->path, sentence);
+    return f->status;
+}
+
+/* The field's value, NULL when it is absent or null or something failed before. */
+static json_t *get(AdFields *f, const char *name)
+{
+    json_t *value = f->status < 0 ? NULL : json_object_get(f->root, name);
+
+    return value && !json_is_null(value) ? value : NULL;
+}
+
+static bool whole(const json_t *value, int low, int high, int *out)
+{
+    json_int_t n = json_integer_value(value);
+
+    if (!json_is_integer(value) || n < low || n > high)
+        return false;
+    *out = (int)n;
+    return true;
+}
+
+void ad_field_int(AdFields *f, const char *name, int low, int high, int *value)
+{
+    json_t *v = get(f, name);
+
+    if (v && !whole(v, low, high, value))
+        ad_field_fail(f, AD_ERR_FORMAT, "%s must be a whole number from %d to %d", name, low, high);
+}
+
+void ad_field_float(AdFields *f, const char *name, double low, double high, double *value)
+{
+    json_t *v = get(f, name);
+
+    if (!v)
+        return;
+    if (!json_is_number(v) || !(json_number_value(v) >= low && json_number_value(v) <= high))
+        ad_field_fail(f, AD_ERR_FORMAT, "%s must be a number from %g to %g", name, low, high);
+    else
+        *value = json_number_value(v);
+}
+
+void ad_field_bool(AdFields *f, const char *name, bool *value)
+{
+    json_t *v = get(f, name);
+
+    if (v && !json_is_boolean(v))
+        ad_field_fail(f, AD_ERR_FORMAT, "%s must be true or false", name);
+    else if (v)
+        *value = json_is_true(v);
+}
+
+void ad_field_ints(AdFields *f, const char *name, int low, int high, int *values, int n)
+{
+    json_t *v = get(f, name);
+    int one = 0;
+
+    if (!v)
+        return;
+    if (json_is_array(v) && json_array_size(v) == (size_t)n) {
+        for (int i = 0; i < n; i++)
+            if (!whole(json_array_get(v, (size_t)i), low, high, &values[i]))
+                ad_field_fail(f, AD_ERR_FORMAT, "%s must hold whole numbers from %d to %d", name,
+                              low, high);
+    } else if (whole(v, low, high, &one)) {
+        for (int i = 0; i < n; i++)
+            values[i] = one;
+    } else
+        ad_field_fail(f, AD_ERR_FORMAT, "%s must be a number from %d to %d or a list of %d of them",
+                      name, low, high, n);
+}
+
+void ad_field_text(AdFields *f, const char *name, char *value, size_t size)
+{
+    json_t *v = get(f, name);
+
+    if (!v)
+        return;
+    if (!json_is_string(v) || json_string_length(v) >= size)
+        ad_field_fail(f, AD_ERR_FORMAT, "%s must be a text of at most %zu bytes", name, size - 1);
+    else
+        strcpy(value, json_string_value(v));
+}
+
+void ad_field_must_be(AdFields *f, const char *name, const char *allowed)
+{
+    json_t *v = get(f, name);
+    char *text = v ? json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
+    char quoted[AD_QUOTE_TEXT];
+
+    if (text && strcmp(text, allowed))
+        ad_field_fail(f, AD_ERR_UNSUPPORTED, "%s is %s; only %s is supported", name,
+                      ad_quote(text, strlen(text), quoted), allowed);
+    free(text);
+}

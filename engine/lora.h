@@ -1,0 +1,40 @@
+/* lora.h - changes to weights, found in adapter files and applied while a weight is loaded.
+ *
+ * Low-rank adaptation (Hu et al. 2021, arXiv 2106.09685): W + scale * up * down. The sum is formed
+ * in f32 and rounded once, so nothing is left to do when the model runs.
+ * SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef AD_LORA_H
+#define AD_LORA_H
+
+#include "adapters.h"
+#include "tensor_file.h"
+
+typedef struct AdPatch {            /* one pair of matrices for one weight */
+    char               *target;     /* our name, with ".weight"            */
+    const AdTensorFile *file;
+    const AdEntry      *down, *up;  /* [rank, in], [out, rank]             */
+    double              scale;      /* user's scale * alpha / rank         */
+    bool                used;
+} AdPatch;
+
+typedef struct AdPatches {
+    AdTensorFile **files;
+    size_t         file_count, file_room;
+    AdPatch       *patches;
+    size_t         count, room;
+} AdPatches;
+
+void ad_patches_free(AdPatches *p);
+
+/* Read a list of motion LoRA files and add their changes. */
+AdStatus ad_patches_add_motion(AdContext *ctx, AdPatches *p, const AdAdapterList *list);
+
+/* Add the changes for the weight `name` (our spelling, with ".weight" or ".bias") to its floats. */
+AdStatus ad_patches_apply(AdContext *ctx, AdPatches *p, const char *name, int rank,
+                          const int64_t *shape, float *w);
+
+/* After loading: a warning for each file that was applied in part, AD_ERR_FORMAT for one that
+ * changed nothing. */
+AdStatus ad_patches_check(AdContext *ctx, const AdPatches *p);
+
+#endif

@@ -1,0 +1,391 @@
+/* model.c - files become weights on the device.
+ *
+ * Resolve paths, read configs, bind each part (text encoder, UNet with motion modules, VAE
+ * decoder). A part is checked completely before memory is taken for it.
+ * SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <inttypes.h>
+#include <string.h>
+
+#include "file.h"
+#include "internal.h"
+#include "names.h"
+#include "prompt.h"
+
+/* ---- one part ----------------------------------------------------------------------------- */
+
+static void bind_text(AdBinder *b, AdModel *m)
+{
+    ad_clip_bind(b, &m->text_config, &m->text);
+}
+
+static void bind_unet(AdBinder *b, AdModel *m)
+{
+    ad_unet_bind(b, &m->unet_config, &m->unet);
+}
+
+static void bind_vae(AdBinder *b, AdModel *m)
+{
+    ad_vae_bind(b, &m->vae_config, &m->vae);
+}
+
+typedef struct PartKind {
+    const char *name;
+    void      (*bind)(AdBinder *b, AdModel *m);
+} PartKind;
+
+static const PartKind text_kind = { "text encoder", bind_text };
+static const PartKind unet_kind = { "UNet", bind_unet };
+static const PartKind vae_kind  = { "VAE", bind_vae };
+
+static AdStatus check_memory(AdModel *m, const char *name, size_t bytes)
+{
+    AdBackend *be = m->ctx->backend;
+    AdMemory memory = { 0 };
+
+    be->cls->memory(be, &memory);
+    if (!memory.free || bytes <= memory.free)
+        return AD_OK;
+    return ad_fail(m->ctx, AD_ERR_NOMEM, "%s: %zu MiB are needed, %" PRIu64 " MiB are free; "
+                   "precision=bf16 needs half of fp32", name, bytes >> 20, memory.free >> 20);
+}
+
+/* First run: check and add up. Second run: load. */
+static AdStatus load_part(AdModel *m, AdWeights *w, const PartKind *kind, AdPart *part)
+{
+    const char *example = "";
+    size_t unused;
+    AdBinder b;
+    AdStatus st;
+
+    ad_binder_init(&b, m->ctx, m->ctx->backend, w, m->type);
+    b.patches = m->patches;
+    kind->bind(&b, m);
+    st = ad_binder_check(&b, kind->name);
+    part->bytes = b.bytes;
+    if (st >= 0) st = check_memory(m, kind->name, b.bytes);
+    if (st >= 0) st = ad_binder_start_loading(&b, &part->slab);
+    if (st >= 0) {
+        kind->bind(&b, m);
+        st = b.status;
+    }
+    if (st >= 0) st = ad_weights_unchanged(m->ctx, w);
+    unused = ad_weights_unused(w, &example);
+    if (st >= 0 && unused)
+        ad_log(m->ctx, AD_LOG_WARNING, "%s: %zu tensors are not used, e.g. \"%.100s\"", kind->name,
+               unused, example);
+    if (st >= 0 && b.nonfinite)
+        ad_log(m->ctx, AD_LOG_WARNING, "%s: %d weights are not finite numbers", kind->name,
+               b.nonfinite);
+    ad_binder_free(&b);
+    return st;
+}
+
+static void free_part(AdModel *m, AdPart *part)
+{
+    m->ctx->backend->cls->free(m->ctx->backend, part->slab);
+    *part = (AdPart){ 0 };
+}
+
+/* folder/config.json, owned; NULL: out of memory. */
+static char *config_of(const char *folder)
+{
+    return ad_path_join(folder, "config.json");
+}
+
+/* ---- text encoder, VAE, scheduler --------------------------------------------------------- */
+
+static AdStatus load_text(AdModel *m, uint64_t *hash)
+{
+    char *config = config_of(m->sources.text);
+    AdWeights w = { 0 };
+    AdStatus st = config ? ad_text_config_read(m->ctx, config, &m->text_config)
+                         : ad_fail_nomem(m->ctx, "a path");
+
+    if (st >= 0) st = ad_tokenizer_load(m->ctx, &m->tokenizer, m->sources.tokenizer);
+    if (st >= 0 && ad_tokenizer_size(m->tokenizer) > m->text_config.vocabulary)
+        st = ad_fail(m->ctx, AD_ERR_FORMAT, "the tokenizer has %d entries, the text encoder's table "
+                     "%d", ad_tokenizer_size(m->tokenizer), m->text_config.vocabulary);
+    if (st >= 0) st = ad_weights_add_folder(m->ctx, &w, m->sources.text, "model", NULL);
+    if (st >= 0) st = load_part(m, &w, &text_kind, &m->text_part);
+    *hash = ad_hash_bytes(*hash, &w.hash, sizeof(w.hash));
+    ad_weights_free(&w);
+    ad_free(config);
+    return st;
+}
+
+static AdStatus load_vae(AdModel *m, uint64_t *hash)
+{
+    char *config = m->sources.vae_file ? NULL : config_of(m->sources.vae);
+    AdWeights w = { 0 };
+    AdStatus st = AD_OK;
+
+    if (m->sources.vae_file) {
+        ad_vae_config_sd15(&m->vae_config);
+        st = ad_weights_add(m->ctx, &w, m->sources.vae, ad_rename_vae);
+    } else {
+        st = config ? ad_vae_config_read(m->ctx, config, &m->vae_config)
+                    : ad_fail_nomem(m->ctx, "a path");
+        if (st >= 0)
+            st = ad_weights_add_folder(m->ctx, &w, m->sources.vae, "diffusion_pytorch_model",
+                                       ad_rename_vae);
+    }
+    if (st >= 0) st = load_part(m, &w, &vae_kind, &m->vae_part);
+    *hash = ad_hash_bytes(*hash, &w.hash, sizeof(w.hash));
+    ad_weights_free(&w);
+    ad_free(config);
+    return st;
+}
+
+static AdStatus load_scheduler(AdModel *m)
+{
+    char *config = ad_path_join(m->sources.scheduler, "scheduler_config.json");
+    AdStatus st = AD_OK;
+
+    if (!config)
+        return ad_fail_nomem(m->ctx, "a path");
+    if (ad_is_file(config))
+        st = ad_scheduler_config_read(m->ctx, config, &m->scheduler_config);
+    else
+        ad_scheduler_config_absent(&m->scheduler_config);
+    ad_free(config);
+    return st;
+}
+
+/* ---- UNet and motion modules -------------------------------------------------------------- */
+
+/* What a file of motion modules without a config says about itself. */
+static AdStatus describe_adapter(AdModel *m, const AdTensorFile *f)
+{
+    AdUnetConfig *c = &m->unet_config;
+    int levels = 0, modules = 0;
+
+    c->motion     = true;
+    c->motion_mid = false;
+    c->max_frames = 32;
+    for (size_t i = 0; i < f->count; i++) {
+        const AdEntry *e = &f->entries[i];
+        const char *down = strstr(e->name, "down_blocks.");
+
+        if (!strstr(e->name, "motion_modules."))
+            continue;
+        modules++;
+        if (down)
+            levels = AD_MAX(levels, down[12] - '0' + 1);
+        c->motion_mid = c->motion_mid || strstr(e->name, "mid_block.");
+        if ((strstr(e->name, "pos_encoder.pe") || strstr(e->name, "pos_embed.pe")) &&
+            e->rank == 3 && e->shape[1] >= 1 && e->shape[1] <= 4096)
+            c->max_frames = (int)e->shape[1];
+    }
+    if (!modules)
+        return ad_fail(m->ctx, AD_ERR_FORMAT, "%.200s: no motion modules in it", f->file->path);
+    if (levels != c->levels)
+        return ad_fail(m->ctx, AD_ERR_FORMAT, "%.160s: motion modules for %d levels%s; the UNet has "
+                       "%d", f->file->path, levels, levels == 3 ? " (SDXL)" : "", c->levels);
+    return AD_OK;
+}
+
+static AdStatus add_adapter(AdModel *m, AdWeights *w)
+{
+    const AdSources *s = &m->sources;
+    char *config = s->adapter_file ? NULL : config_of(s->adapter);
+    AdStatus st;
+
+    if (s->adapter_file) {
+        st = ad_weights_add(m->ctx, w, s->adapter, ad_rename_motion);
+        if (st >= 0) st = describe_adapter(m, w->files[w->file_count - 1]);
+    } else {
+        st = config ? ad_motion_config_read(m->ctx, config, &m->unet_config)
+                    : ad_fail_nomem(m->ctx, "a path");
+        if (st >= 0)
+            st = ad_weights_add_folder(m->ctx, w, s->adapter, "diffusion_pytorch_model",
+                                       ad_rename_motion);
+    }
+    ad_free(config);
+    return st;
+}
+
+static AdStatus load_unet(AdModel *m, uint64_t *hash)
+{
+    const AdSources *s = &m->sources;
+    char *config = config_of(s->unet);
+    AdUnetConfig *c = &m->unet_config;
+    AdWeights w = { 0 };
+    AdStatus st = config ? ad_unet_config_read(m->ctx, config, c) : ad_fail_nomem(m->ctx, "a path");
+    bool merged = st >= 0 && c->is_motion_model && s->own_adapter;
+
+    if (st >= 0 && !c->is_motion_model && !s->adapter)
+        st = ad_fail(m->ctx, AD_ERR_INVALID, "%.160s has no motion modules; give some with the "
+                     "option motion_adapter", s->model);
+    if (st >= 0) st = ad_weights_add_folder(m->ctx, &w, s->unet, "diffusion_pytorch_model", NULL);
+    if (st >= 0 && s->adapter && !merged)       /* a saved UNetMotionModel has them already */
+        st = add_adapter(m, &w);
+    if (st >= 0 && c->context != m->text_config.width)
+        st = ad_fail(m->ctx, AD_ERR_FORMAT, "the UNet wants text states of width %d, the text "
+                     "encoder gives %d%s", c->context, m->text_config.width,
+                     c->context == 1024 ? " (Stable Diffusion 2.x is not supported)" :
+                     c->context == 2048 ? " (SDXL is not supported)" : "");
+    if (st >= 0) st = load_part(m, &w, &unet_kind, &m->unet_part);
+    if (st >= 0 && m->patches) st = ad_patches_check(m->ctx, m->patches);
+    *hash = ad_hash_bytes(*hash, &w.hash, sizeof(w.hash));
+    ad_weights_free(&w);
+    ad_free(config);
+    return st;
+}
+
+/* ---- LoRA --------------------------------------------------------------------------------- */
+
+static AdStatus load_patches(AdModel *m, const char *lora, const char *motion_lora)
+{
+    AdAdapterList list = { 0 };
+    AdStatus st = AD_OK;
+
+    if (lora && *lora)
+        return ad_fail(m->ctx, AD_ERR_UNSUPPORTED, "lora: only motion_lora is supported");
+    st = ad_adapters_parse(m->ctx, "motion_lora", motion_lora, &list);
+    if (st >= 0 && list.count) {
+        m->patches = ad_alloc(sizeof(*m->patches));
+        st = m->patches ? ad_patches_add_motion(m->ctx, m->patches, &list)
+                        : ad_fail_nomem(m->ctx, "LoRA");
+    }
+    ad_adapters_free(&list);
+    return st;
+}
+
+static void drop_patches(AdModel *m)
+{
+    if (m->patches)
+        ad_patches_free(m->patches);
+    ad_free(m->patches);
+    m->patches = NULL;
+}
+
+AdStatus ad_model_adapt(AdModel *m, const char *lora, const char *motion_lora)
+{
+    (void)lora, (void)motion_lora;
+    return ad_fail(m->ctx, AD_ERR_UNSUPPORTED, "changing LoRA files while running");
+}
+
+/* ---- life --------------------------------------------------------------------------------- */
+
+static AdStatus choose_type(AdModel *m, AdPrecision precision)
+{
+    static const struct { AdPrecision p; AdType type; const char *name; } known[] = {
+        { AD_PRECISION_FP32, AD_F32, "fp32" }, { AD_PRECISION_FP16, AD_F16, "fp16" },
+        { AD_PRECISION_BF16, AD_BF16, "bf16" },
+    };
+    AdBackend *be = m->ctx->backend;
+
+    for (size_t i = 0; i < AD_COUNT(known); i++) {
+        if (precision == AD_PRECISION_AUTO ? known[i].type != be->fastest
+                                           : known[i].p != precision)
+            continue;
+        if (!be->cls->supports(be, known[i].type))
+            return ad_fail(m->ctx, AD_ERR_INVALID, "precision=%s: %s cannot compute in it; fp32 and "
+                           "%s are possible", known[i].name, be->about,
+                           known[i].type == AD_BF16 ? "fp16" : "bf16");
+        m->type = known[i].type;
+        ad_format(m->info.precision, sizeof(m->info.precision), "%s", known[i].name);
+        return AD_OK;
+    }
+    return ad_fail(m->ctx, AD_ERR_INVALID, "precision: unknown value %d", (int)precision);
+}
+
+static void fill_info(AdModel *m, const AdModelParams *p, uint64_t hash)
+{
+    int scale = 1 << (m->vae_config.levels - 1);
+    char part[96];
+
+    ad_path_name(m->sources.model, m->info.name, sizeof(m->info.name));
+    ad_format(m->info.hash, sizeof(m->info.hash), "%016" PRIx64, hash);
+    ad_format(m->info.device, sizeof(m->info.device), "%s", m->ctx->backend->about);
+    if (p->motion_adapter) {
+        ad_path_name(p->motion_adapter, part, sizeof(part));
+        ad_format(m->info.adapters, sizeof(m->info.adapters), "motion_adapter=%s", part);
+    }
+    m->info.width = m->info.height = m->unet_config.sample_size * scale;
+    m->info.max_frames     = m->unet_config.max_frames;
+    m->info.random_weights = m->sources.placeholder;
+    /* A whole pipeline's scheduler file was saved with its motion modules; a picture model's was
+     * not, and all published motion modules were trained on linear betas. */
+    if (!m->sources.own_adapter)
+        strcpy(m->motion_betas, "linear");
+}
+
+void ad_model_defaults(AdModelParams *params)
+{
+    *params = (AdModelParams){ 0 };
+}
+
+AdStatus ad_model_load(AdContext *ctx, AdModel **out, const AdModelParams *p)
+{
+    AdSourceRequest request = { p->model, p->motion_adapter, p->vae, p->tokenizer };
+    AdModel *m = ad_alloc(sizeof(*m));
+    uint64_t hash = AD_HASH_START;
+    AdStatus st = m ? AD_OK : ad_fail_nomem(ctx, "a model");
+
+    *out = NULL;
+    if (st >= 0) {
+        m->ctx = ctx;
+        st = choose_type(m, p->precision);
+    }
+    if (st >= 0) st = ad_sources_find(ctx, &request, &m->sources);
+    if (st >= 0) st = load_patches(m, p->lora, p->motion_lora);
+    if (st >= 0) st = load_scheduler(m);
+    if (st >= 0) st = load_text(m, &hash);
+    if (st >= 0) st = load_unet(m, &hash);
+    if (st >= 0) st = load_vae(m, &hash);
+    if (st >= 0) {
+        fill_info(m, p, hash);
+        if (m->info.random_weights)
+            ad_log(ctx, AD_LOG_WARNING, "%s: placeholder weights; the frames will be noise",
+                   m->info.name);
+    } else
+        ad_model_destroy(&m);
+    *out = m;
+    return st;
+}
+
+void ad_model_destroy(AdModel **model)
+{
+    AdModel *m = *model;
+
+    *model = NULL;
+    if (!m)
+        return;
+    free_part(m, &m->text_part);
+    free_part(m, &m->unet_part);
+    free_part(m, &m->vae_part);
+    ad_unet_free(&m->unet);
+    ad_tokenizer_free(&m->tokenizer);
+    drop_patches(m);
+    ad_sources_free(&m->sources);
+    ad_free(m);
+}
+
+void ad_model_info(const AdModel *model, AdModelInfo *out)
+{
+    *out = model->info;
+}
+
+AdStatus ad_model_tokenize(AdModel *m, const char *prompt, int32_t *ids, int max, int *n)
+{
+    AdPrompt p = { 0 };
+    AdStatus st = ad_prompt_encode(m->ctx, m->tokenizer, "prompt", prompt, &p);
+
+    *n = p.chunks * AD_TOKENS;
+    if (st >= 0 && *n > max)
+        st = ad_fail(m->ctx, AD_ERR_INVALID, "room for %d ids; %d are needed", max, *n);
+    if (st >= 0)
+        memcpy(ids, p.ids, (size_t)*n * sizeof(*ids));
+    ad_prompt_free(&p);
+    return st;
+}
+
+const char *ad_scheduler_name(int i)
+{
+    int count = 0;
+
+    while (ad_schedulers[count])
+        count++;
+    return i >= 0 && i < count ? ad_schedulers[i]->name : NULL;
+}

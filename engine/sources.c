@@ -1,0 +1,170 @@
+/* sources.c - from options to files; see sources.h.
+ *
+ * Called by model.c. Places of the demo model: the installation, then the build tree.
+ * SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <string.h>
+
+#include "file.h"
+#include "json.h"
+#include "sources.h"
+
+#ifndef AD_DATADIR
+#define AD_DATADIR "/usr/local/share/animatediff"
+#endif
+#ifndef AD_BUILD_DATADIR
+#define AD_BUILD_DATADIR "build/share/animatediff"
+#endif
+
+void ad_sources_free(AdSources *s)
+{
+    ad_free(s->model);
+    ad_free(s->unet);
+    ad_free(s->text);
+    ad_free(s->vae);
+    ad_free(s->tokenizer);
+    ad_free(s->scheduler);
+    ad_free(s->adapter);
+    *s = (AdSources){ 0 };
+}
+
+static AdStatus demo_model(AdContext *ctx, char **path)
+{
+    static const char *const places[] = { AD_DATADIR "/model", AD_BUILD_DATADIR "/model" };
+
+    for (size_t i = 0; i < AD_COUNT(places); i++)
+        if (ad_is_folder(places[i])) {
+            *path = ad_strdup(places[i]);
+            return *path ? AD_OK : ad_fail_nomem(ctx, "a path");
+        }
+    return ad_fail(ctx, AD_ERR_NOTFOUND, "the demo model is neither in %s nor in %s; give one with "
+                   "the option model", places[0], places[1]);
+}
+
+/* Sentence for pipelines of other families; NULL: may be ours. */
+static const char *other_family(const char *class_name)
+{
+    static const struct { const char *part, *sentence; } known[] = {
+        { "XL", "a Stable Diffusion XL model" },
+        { "StableDiffusion3", "a Stable Diffusion 3 model" },
+        { "Flux", "a FLUX model" },
+        { "Inpaint", "an inpainting model" },
+        { "InstructPix2Pix", "an image-editing model" },
+        { "StableVideo", "a Stable Video Diffusion model" },
+        { "Upscale", "an upscaling model" },
+        { "Kandinsky", "a Kandinsky model" },
+        { "PixArt", "a PixArt model" },
+        { "PIA", "a PIA pipeline, which needs an input image" },
+    };
+
+    for (size_t i = 0; i < AD_COUNT(known); i++)
+        if (strstr(class_name, known[i].part))
+            return known[i].sentence;
+    return NULL;
+}
+
+static AdStatus read_index(AdContext *ctx, AdSources *s)
+{
+    char *path = ad_path_join(s->model, "model_index.json"), class_name[64] = "";
+    bool placeholder = false;
+    const char *other;
+    AdFields f = { .ctx = ctx, .path = path };
+
+    if (!path)
+        return ad_fail_nomem(ctx, "a path");
+    if (!ad_is_file(path)) {
+        char *unet = ad_path_join(s->model, "unet");
+        bool fine = unet && ad_is_folder(unet);
+
+        ad_free(unet);
+        ad_free(path);
+        return fine ? AD_OK : ad_fail(ctx, AD_ERR_NOTFOUND, "%.200s: no model_index.json; a diffusers "
+                                      "folder is needed", s->model);
+    }
+    f.status = ad_json_load(ctx, path, AD_CAP_CONFIG, &f.root);
+    ad_field_text(&f, "_class_name", class_name, sizeof(class_name));
+    ad_field_bool(&f, "_placeholder", &placeholder);
+    other = other_family(class_name);
+    if (f.status >= 0 && other)
+        f.status = ad_fail(ctx, AD_ERR_FORMAT, "%.160s: %s (%s); Stable Diffusion 1.x is needed",
+                           s->model, other, class_name);
+    s->placeholder = placeholder;
+    json_decref(f.root);
+    ad_free(path);
+    return f.status;
+}
+
+static AdStatus join(AdContext *ctx, char **out, const char *dir, const char *name)
+{
+    *out = ad_path_join(dir, name);
+    return *out ? AD_OK : ad_fail_nomem(ctx, "a path");
+}
+
+static AdStatus copy(AdContext *ctx, char **out, const char *path)
+{
+    *out = ad_strdup(path);
+    return *out ? AD_OK : ad_fail_nomem(ctx, "a path");
+}
+
+/* A path the user gave for one part: a file, the part's folder, or a whole pipeline's folder. */
+static AdStatus given_part(AdContext *ctx, const char *path, const char *sub, char **out,
+                           bool *is_file)
+{
+    char *inner = NULL;
+    AdStatus st;
+
+    *is_file = ad_is_file(path);
+    if (*is_file)
+        return copy(ctx, out, path);
+    if (!ad_is_folder(path))
+        return ad_fail(ctx, AD_ERR_NOTFOUND, "%.200s: no such file or folder", path);
+    st = join(ctx, &inner, path, sub);
+    if (st >= 0 && ad_is_folder(inner)) {
+        *out = inner;
+        return AD_OK;
+    }
+    ad_free(inner);
+    return st < 0 ? st : copy(ctx, out, path);
+}
+
+static AdStatus find_adapter(AdContext *ctx, const char *given, AdSources *s)
+{
+    AdStatus st;
+
+    if (given)
+        return given_part(ctx, given, "motion_adapter", &s->adapter, &s->adapter_file);
+    st = join(ctx, &s->adapter, s->model, "motion_adapter");
+    if (st >= 0 && !ad_is_folder(s->adapter)) {
+        ad_free(s->adapter);
+        s->adapter = NULL;
+    }
+    s->own_adapter = true;
+    return st;
+}
+
+AdStatus ad_sources_find(AdContext *ctx, const AdSourceRequest *r, AdSources *s)
+{
+    bool file = false;
+    AdStatus st = r->model ? copy(ctx, &s->model, r->model) : demo_model(ctx, &s->model);
+
+    if (st >= 0 && ad_is_file(s->model))
+        st = ad_fail(ctx, AD_ERR_UNSUPPORTED, "%.200s: a single file; a diffusers folder is needed",
+                     s->model);
+    if (st >= 0 && !ad_is_folder(s->model))
+        st = ad_fail(ctx, AD_ERR_NOTFOUND, "%.200s: no such folder", s->model);
+    if (st >= 0) st = read_index(ctx, s);
+    if (st >= 0) st = join(ctx, &s->unet, s->model, "unet");
+    if (st >= 0) st = join(ctx, &s->text, s->model, "text_encoder");
+    if (st >= 0) st = join(ctx, &s->scheduler, s->model, "scheduler");
+    if (st >= 0) st = r->tokenizer
+                    ? given_part(ctx, r->tokenizer, "tokenizer", &s->tokenizer, &file)
+                    : join(ctx, &s->tokenizer, s->model, "tokenizer");
+    if (st >= 0 && file)
+        st = ad_fail(ctx, AD_ERR_INVALID, "tokenizer=%.160s: a folder with vocab.json and "
+                     "merges.txt is needed", r->tokenizer);
+    if (st >= 0) st = r->vae ? given_part(ctx, r->vae, "vae", &s->vae, &s->vae_file)
+                             : join(ctx, &s->vae, s->model, "vae");
+    if (st >= 0) st = find_adapter(ctx, r->adapter, s);
+    if (st < 0)
+        ad_sources_free(s);
+    return st;
+}
