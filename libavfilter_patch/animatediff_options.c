@@ -69,8 +69,8 @@ const AVOption ff_animatediff_options[] = {
 
     /* how to sample */
     READ(steps,              "25",  RFLAGS, "denoising steps, 1 to 1000"),
-    READ(guidance_scale,    "7.5",  RFLAGS, "weight of the prompt, 0 to 100; up to 1 the negative prompt is left out"),
-    TEXT(scheduler,         "auto", FLAGS,  "auto (the model's), euler_ancestral, euler, ddim, dpmpp_2m, lcm or others"),
+    READ(guidance_scale,    "7.5",  RFLAGS, "weight of the prompt, 0 to 100; up to 1: no negative prompt"),
+    TEXT(scheduler,         "auto", FLAGS,  "auto (the model's), euler_ancestral, euler, ddim, lcm, ..."),
     READ(beta_schedule,     "auto", FLAGS,  "noise schedule"),
         WORD(beta_schedule, "auto", 0, "what the motion module was trained with"),
         WORD(beta_schedule, "linear", 0, NULL),

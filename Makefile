@@ -1,0 +1,300 @@
+# Makefile - the menu; `make help` reads it out. configure.sh finds what it needs (build/config.mk).
+#
+# One makefile, wildcards, everything that is made lies under build/. Three layers: kernels/ and
+# engine/ become libanimatediff, libavfilter_patch/ and FFmpeg's source become build/bin/ffmpeg.
+# V=1 shows the commands.
+# SPDX-License-Identifier: LGPL-2.1-or-later
+
+BUILD  = build
+TOP   := $(CURDIR)
+MAKEFLAGS += --no-builtin-rules
+# Independent things side by side, unless told otherwise.
+ifeq ($(filter -j%,$(MAKEFLAGS)),)
+MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2)
+endif
+
+all:             ## the library and the patched FFmpeg (build/bin/ffmpeg)
+all: lib ffmpeg
+
+help:            ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
+	@echo "  ./configure.sh --help: CUDA, another FFmpeg, another place"
+
+# Configured by itself, with the switches of the last time; not for targets that build nothing.
+ifneq ($(filter-out help clean distclean check-layers check-format,$(or $(MAKECMDGOALS),all)),)
+build/config.mk: configure.sh
+	@./configure.sh $(CONFIGURE_ARGUMENTS) && touch $@
+include build/config.mk
+endif
+
+ifeq ($(V),)
+Q = @
+say = @printf '  %-8s %s\n' '$(1)' '$(2)'
+else
+say = @:
+endif
+
+# ---- flags ---------------------------------------------------------------------------------
+
+VERSION := $(shell awk '/define AD_VERSION_(MAJOR|MINOR|MICRO)/ { v = v d $$3; d = "." } END { print v }' engine/animatediff.h)
+SO       = libanimatediff.so.$(firstword $(subst ., ,$(VERSION)))
+
+# No -march=native: the binary runs anywhere, kernels/cpu chooses at run time. No -ffast-math:
+# results do not depend on the compiler's mood.
+CFLAGS   = $(if $(filter yes,$(DEBUG)),-O0,-O2) -g
+AD_FLAGS = -std=c11 -D_POSIX_C_SOURCE=200809L $(CFLAGS) -Wall -Wextra -fPIC -fvisibility=hidden \
+           -Ikernels -Iengine -Itests $(LIBRARY_CFLAGS) -MMD -MP
+AD_LIBS  = $(LIBRARY_LIBS) -fopenmp -lm -lpthread -ldl
+ifeq ($(DNNL),yes)
+AD_FLAGS += -DAD_HAVE_DNNL=1
+endif
+ifeq ($(SANITIZE),yes)
+AD_FLAGS += -fsanitize=address,undefined -fno-omit-frame-pointer
+AD_LIBS  += -fsanitize=address,undefined
+endif
+# Where the library looks when no path is given (interface.md, section 4).
+PLACES   = -DAD_DATADIR='"$(PREFIX)/share/animatediff"' -DAD_LIBDIR='"$(PREFIX)/lib/animatediff"' \
+           -DAD_BUILD_DATADIR='"$(TOP)/build/share/animatediff"'
+
+# ---- the library -----------------------------------------------------------------------------
+
+SOURCES  := $(wildcard kernels/*.c kernels/ref/*.c kernels/null/*.c engine/*.c)
+ifeq ($(DNNL),yes)
+SOURCES  += $(wildcard kernels/cpu/*.c)
+endif
+OBJECTS   = $(SOURCES:%.c=$(BUILD)/%.o)
+STATIC    = $(BUILD)/lib/libanimatediff.a
+SHARED    = $(BUILD)/lib/$(SO)
+HEADERS   = $(BUILD)/include/animatediff.h $(BUILD)/include/ad_status.h
+PC        = $(BUILD)/lib/pkgconfig/libanimatediff.pc
+
+lib:             ## libanimatediff alone: build/lib, build/include
+lib: $(STATIC) $(SHARED) $(HEADERS) $(PC)
+
+$(BUILD)/%.o: %.c build/config.mk
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(AD_FLAGS) -c $< -o $@
+
+$(BUILD)/kernels/cpu/%.o: AD_FLAGS += -fopenmp
+
+# These few know PREFIX; `make install PREFIX=...` compiles them again.
+PLACED   := $(patsubst %.c,$(BUILD)/%.o,$(shell grep -lE 'AD_(BUILD_)?(DATA|LIB)DIR' $(SOURCES) /dev/null))
+$(PLACED): AD_FLAGS += $(PLACES)
+$(PLACED): $(BUILD)/prefix
+$(BUILD)/prefix: FORCE
+	@mkdir -p $(@D); echo '$(PREFIX)' | cmp -s - $@ || echo '$(PREFIX)' > $@
+
+$(STATIC): $(OBJECTS)
+	$(call say,AR,$@)
+	@mkdir -p $(@D); rm -f $@
+	$(Q)$(AR) rcs $@ $(OBJECTS)
+
+$(SHARED): $(OBJECTS)
+	$(call say,LINK,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) -shared -Wl,-soname,$(SO) $(OBJECTS) -o $@ $(AD_LIBS)
+	@ln -sf $(SO) $(@D)/libanimatediff.so
+
+$(BUILD)/include/%.h: engine/%.h
+	@mkdir -p $(@D) && cp $< $@
+$(BUILD)/include/%.h: kernels/%.h
+	@mkdir -p $(@D) && cp $< $@
+
+# $(call pc,PREFIX): what pkg-config tells; the private part is for those who link statically.
+define pc
+prefix=$(1)
+Name: libanimatediff
+Description: text becomes a short video clip with AnimateDiff
+Version: $(VERSION)
+Requires.private: jansson libutf8proc
+Libs: -L$${prefix}/lib -lanimatediff
+Libs.private: $(if $(filter yes,$(DNNL)),-ldnnl )-lgomp -lm -lpthread -ldl
+Cflags: -I$${prefix}/include
+endef
+
+$(PC): export TEXT = $(call pc,$(abspath $(BUILD)))
+$(PC): Makefile build/config.mk engine/animatediff.h
+	@mkdir -p $(@D) && printf '%s\n' "$$TEXT" > $@
+
+# ---- the CUDA backend: a shared object of its own, opened at run time --------------------------
+
+ifeq ($(CUDA),yes)
+CU        := $(filter-out %_sm90a.cu,$(wildcard kernels/cuda/*.cu))
+CU_SM90A  := $(if $(filter yes,$(CUDA_SM90A)),$(wildcard kernels/cuda/*_sm90a.cu))
+CU_OBJECTS = $(CU:%.cu=$(BUILD)/%.cu.o) $(CU_SM90A:%.cu=$(BUILD)/%.cu.o)
+CUDA_SO    = $(if $(CU),$(BUILD)/lib/libanimatediff-cuda.so)
+NVCC_FLAGS = -O3 -std=c++17 -Xcompiler -fPIC,-fvisibility=hidden,-Wall -cudart static -lineinfo \
+             -Ikernels -DAD_HAVE_CUDNN=$(CUDNN) -DAD_HAVE_SM90A=$(if $(CU_SM90A),1,0)
+# Plain C that both sides share; the runtime's symbols stay inside.
+CU_SHARED  = $(addprefix $(BUILD)/kernels/,tensor.o base.o memory.o)
+
+lib cuda: $(CUDA_SO)
+
+$(CU_SM90A:%.cu=$(BUILD)/%.cu.o): CUDA_FLAGS = -gencode arch=compute_90a,code=sm_90a
+$(BUILD)/%.cu.o: %.cu build/config.mk
+	$(call say,NVCC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(NVCC) $(NVCC_FLAGS) $(CUDA_FLAGS) -MMD -MF $(@:.o=.d) -c $< -o $@
+
+$(CUDA_SO): $(CU_OBJECTS) $(CU_SHARED)
+	$(call say,LINK,$@)
+	@mkdir -p $(@D)
+	$(Q)$(NVCC) -shared -cudart static $^ -o $@ $(CUDA_LIBS) -lcublasLt $(if $(filter 1,$(CUDNN)),-lcudnn) \
+	    -Xlinker --exclude-libs,ALL
+endif
+
+cuda:            ## the CUDA backend, when configured (./configure.sh --enable-cuda)
+
+# ---- the demo model ------------------------------------------------------------------------------
+
+# demo/model is in the tree once it is trained. Until then: the same files with random weights.
+MODEL = build/share/animatediff/model
+
+model: $(MODEL)/model_index.json
+ifneq ($(wildcard demo/model/model_index.json),)
+$(MODEL)/model_index.json: demo/model/model_index.json
+	@mkdir -p $(dir $(MODEL)) && rm -rf $(MODEL) && ln -s $(TOP)/demo/model $(MODEL)
+else ifneq ($(wildcard tests/make_placeholder.c),)
+$(MODEL)/model_index.json: $(BUILD)/tests/make_placeholder
+	$(call say,MODEL,a placeholder without training)
+	@mkdir -p $(dir $(MODEL)) && rm -rf $(MODEL)
+	$(Q)$< $(MODEL)
+else
+$(MODEL)/model_index.json:
+	@echo "  note: no demo model in this tree (demo/model)"
+endif
+
+demo-model:      ## train the demo model anew: hours, needs PyTorch (demo/train)
+	@demo/train/run.sh
+
+# ---- FFmpeg ----------------------------------------------------------------------------------------
+
+PATCH   := $(wildcard libavfilter_patch/*.[ch]) libavfilter_patch/patch_ffmpeg.sh \
+           libavfilter_patch/build_ffmpeg.sh libavfilter_patch/filters.texi
+export SANITIZE DEBUG
+
+ffmpeg:          ## patched FFmpeg: build/bin/ffmpeg, build/bin/ffprobe
+ifeq ($(FFMPEG),yes)
+ffmpeg: $(BUILD)/bin/ffmpeg model $(CUDA_SO)
+
+# It is linked to the shared library: a change of the engine needs no new FFmpeg.
+$(BUILD)/bin/ffmpeg: $(PATCH) $(HEADERS) $(PC) build/config.mk | $(SHARED)
+	@libavfilter_patch/patch_ffmpeg.sh $(FFMPEG_SOURCE) > $(BUILD)/patch.log
+	@EXTRA='$(FFMPEG_OPTIONS)' libavfilter_patch/build_ffmpeg.sh \
+	    $(FFMPEG_SOURCE) $(BUILD)/ffmpeg-$(FFMPEG_VERSION) $(BUILD)/lib/pkgconfig
+	@mkdir -p $(@D)
+	@cp -f $(BUILD)/ffmpeg-$(FFMPEG_VERSION)/ffprobe $(@D)/ffprobe
+	@cp -f $(BUILD)/ffmpeg-$(FFMPEG_VERSION)/ffmpeg $@
+endif
+
+# The other versions: build/bin/ffmpeg-5.1.9 and so on.
+MATRIX = 5.1.9 7.1.5 8.1.2 9.0.2
+
+ffmpeg-matrix:   ## build and try every FFmpeg version that can be fetched (MATRIX="5.1.9 ...")
+ffmpeg-matrix: lib model
+	@for version in $(MATRIX); do \
+	    source=$$(libavfilter_patch/get_ffmpeg.sh $$version $(CACHE) build/src) || \
+	        { echo "skip - FFmpeg $$version: cannot be fetched"; continue; }; \
+	    libavfilter_patch/patch_ffmpeg.sh $$source > $(BUILD)/patch.log && \
+	    libavfilter_patch/build_ffmpeg.sh $$source $(BUILD)/ffmpeg-$$version $(BUILD)/lib/pkgconfig && \
+	    mkdir -p $(BUILD)/bin && \
+	    cp -f $(BUILD)/ffmpeg-$$version/ffmpeg $(BUILD)/bin/ffmpeg-$$version && \
+	    cp -f $(BUILD)/ffmpeg-$$version/ffprobe $(BUILD)/bin/ffprobe-$$version || exit 1; \
+	    echo "FFmpeg $$version:"; \
+	    FFMPEG=$(BUILD)/bin/ffmpeg-$$version FFPROBE=$(BUILD)/bin/ffprobe-$$version tests/filter_smoke.sh || exit 1; \
+	done
+
+# ---- try it ------------------------------------------------------------------------------------------
+
+DEMO_PROMPT = a red ball rolling left
+DEMO_SEED   = 1
+
+demo:            ## render a clip with the demo model: build/demo/demo.mp4 and demo.gif
+demo: ffmpeg
+	@mkdir -p $(BUILD)/demo
+	@set -- $(BUILD)/bin/ffmpeg -y -f lavfi -i 'animatediff=prompt=$(DEMO_PROMPT):seed=$(DEMO_SEED)' \
+	    -c:v libx264 -crf 18 -pix_fmt yuv420p $(BUILD)/demo/demo.mp4 \
+	    -vf 'split[a][b];[a]palettegen[p];[b][p]paletteuse' $(BUILD)/demo/demo.gif; \
+	"$$@" -nostdin -hide_banner -nostats > $(BUILD)/demo/log 2>&1 || { tail -n 5 $(BUILD)/demo/log; exit 1; }; \
+	sed -n 's/^\[[^]]*animatediff[^]]*\] /  /p' $(BUILD)/demo/log; \
+	printf '%s\n' "" "$(BUILD)/demo/demo.mp4" "$(BUILD)/demo/demo.gif" "" "made by:" ; \
+	for word; do case $$word in *[!a-zA-Z0-9_./:=+-]*) printf "'%s' " "$$word" ;; *) printf '%s ' "$$word" ;; esac; done; echo
+
+# ---- tests -------------------------------------------------------------------------------------------
+
+# tests/test_x.c and tests/bench_x.c are programs of their own, make_x.c and fuzz_x.c too; what else
+# is in tests/*.c goes into each of them. They see the library's insides, hence the static one.
+PROGRAM_C  := $(wildcard tests/test_*.c tests/bench_*.c tests/make_*.c)
+HELPER_C   := $(filter-out $(PROGRAM_C) $(wildcard tests/fuzz_*.c),$(wildcard tests/*.c))
+HELPERS     = $(HELPER_C:%.c=$(BUILD)/%.o)
+UNIT_TESTS  = $(patsubst tests/%.c,$(BUILD)/tests/%,$(filter tests/test_%,$(PROGRAM_C)))
+BENCHES     = $(patsubst tests/%.c,$(BUILD)/tests/%,$(filter tests/bench_%,$(PROGRAM_C)))
+
+# A program that defines __wrap_f gets f wrapped: so failing allocations and reads are made.
+wrap        = $(shell sed -n 's/.*\b__wrap_\([a-z_0-9]*\)(.*/-Wl,--wrap=\1/p' $(1) $(HELPER_C) /dev/null | sort -u)
+
+.SECONDARY: $(PROGRAM_C:%.c=$(BUILD)/%.o)
+$(BUILD)/tests/%: $(BUILD)/tests/%.o $(HELPERS) $(STATIC)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(call wrap,tests/$*.c) $^ -o $@ $(AD_LIBS)
+
+test:            ## every test this machine can run; no GPU, no network needed
+test: ffmpeg unit
+	@BUILD=$(BUILD) tests/run.sh $(UNIT_TESTS) tests/check_layers.sh tests/check_format.sh \
+	    tests/patch.sh $(if $(filter yes,$(FFMPEG)),tests/filter.sh)
+
+unit: lib model $(UNIT_TESTS)
+
+asan:            ## the unit tests again under address and undefined behaviour sanitizers
+	@$(MAKE) BUILD=build/asan SANITIZE=yes CFLAGS='-O1 -g' asan-run
+asan-run: unit
+	@ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	    BUILD=$(BUILD) tests/run.sh $(UNIT_TESTS)
+
+bench:           ## time and percent of peak per operation, for the speed log
+bench: model $(BENCHES)
+	@for program in $(BENCHES); do $$program || exit 1; done
+
+golden:          ## make tests/golden anew from the reference implementation (PyTorch, diffusers)
+	@python3 tests/make_golden.py
+
+check-layers:    ## does every file include only what its layer may?
+	@tests/check_layers.sh
+
+check-format:    ## tabs, trailing blanks, long lines, line ends
+	@tests/check_format.sh
+
+# ---- elsewhere ---------------------------------------------------------------------------------------
+
+install:         ## everything into PREFIX (configured, or PREFIX=...); DESTDIR is honoured
+install: lib model ffmpeg
+	@set -e; to="$(DESTDIR)$(PREFIX)"; \
+	mkdir -p "$$to/bin" "$$to/include" "$$to/lib/pkgconfig" "$$to/lib/animatediff" "$$to/share/animatediff"; \
+	cp $(HEADERS) "$$to/include"; \
+	cp $(STATIC) $(SHARED) "$$to/lib"; \
+	ln -sf $(SO) "$$to/lib/libanimatediff.so"; \
+	sed 's|^prefix=.*|prefix=$(PREFIX)|' $(PC) > "$$to/lib/pkgconfig/libanimatediff.pc"; \
+	if [ -n "$(CUDA_SO)" ]; then cp $(CUDA_SO) "$$to/lib/animatediff"; fi; \
+	if [ -d $(MODEL) ]; then rm -rf "$$to/share/animatediff/model"; cp -rL $(MODEL) "$$to/share/animatediff/model"; fi; \
+	if [ -f $(BUILD)/bin/ffmpeg ]; then install -m 755 $(BUILD)/bin/ffmpeg $(BUILD)/bin/ffprobe "$$to/bin"; fi; \
+	echo "installed in $$to"
+
+uninstall:       ## take it out again
+	@to="$(DESTDIR)$(PREFIX)"; \
+	rm -f "$$to/bin/ffmpeg" "$$to/bin/ffprobe" "$$to/include/animatediff.h" "$$to/include/ad_status.h" \
+	    "$$to/lib/libanimatediff.a" "$$to/lib/libanimatediff.so" "$$to/lib/$(SO)" \
+	    "$$to/lib/pkgconfig/libanimatediff.pc"; \
+	rm -rf "$$to/lib/animatediff" "$$to/share/animatediff"
+
+clean:           ## remove what was compiled; FFmpeg's source, objects and downloads stay
+	rm -rf $(addprefix build/,kernels engine tests lib include share demo bin asan prefix)
+
+distclean:       ## remove everything, downloads too
+	rm -rf build
+
+.PHONY: all help lib cuda model demo-model ffmpeg ffmpeg-matrix demo test unit asan asan-run bench golden \
+        check-layers check-format install uninstall clean distclean FORCE
+FORCE:
+
+-include $(shell find $(BUILD) -path $(BUILD)/src -prune -o -path '$(BUILD)/ffmpeg*' -prune -o -name '*.d' -print 2>/dev/null)
