@@ -105,6 +105,27 @@ static void published(AdSchedulerConfig *c)
     c->steps_offset = 1;
 }
 
+/* Fields of another class's file that this one has no use for. */
+static void forget(unsigned knows, AdSchedulerConfig *c)
+{
+    if (!(knows & AD_KNOWS_SIGMAS))
+        c->use_karras_sigmas = c->use_exponential_sigmas = c->use_beta_sigmas = 0;
+    if (!(knows & AD_KNOWS_LAMBDAS))
+        c->use_lu_lambdas = 0;
+    if (!(knows & AD_KNOWS_FINAL))
+        strcpy(c->final_sigmas_type, "zero");
+    if (!(knows & AD_KNOWS_ZERO_SNR))
+        c->rescale_betas_zero_snr = 0;
+    if (!(knows & AD_KNOWS_THRESHOLD))
+        c->thresholding = 0;
+    if (!(knows & AD_KNOWS_BETWEEN))
+        strcpy(c->interpolation_type, "linear");
+    if (!(knows & AD_KNOWS_CORRECTOR)) {
+        c->disable_corrector = 0;
+        c->predict_x0 = 1;
+    }
+}
+
 static AdStatus check(AdContext *ctx, const AdSchedulerSetup *s)
 {
     static const char *const betas[]    = { "linear", "scaled_linear", "squaredcos_cap_v2", NULL };
@@ -167,13 +188,13 @@ AdStatus ad_scheduler_setup(AdContext *ctx, const char *name, const AdSchedulerC
         return ad_fail(ctx, AD_ERR_UNSUPPORTED, "the model's scheduler %s is not supported; choose "
                        "one with the option scheduler", file->class_name);
     common_defaults(&defaults);
+    out->kind->defaults(&defaults);
     if (!file->class_name[0])
         published(&defaults);
-    else
-        out->kind->defaults(&defaults);
     out->config = *overrides;
     merge(&out->config, file);
     merge(&out->config, &defaults);
+    forget(out->kind->knows, &out->config);
     if (chosen && !strncmp(name, "dpmpp_2m", 8))        /* the name decides between ODE and SDE */
         strcpy(out->config.algorithm_type,
                strcmp(name, "dpmpp_2m") ? "sde-dpmsolver++" : "dpmsolver++");
@@ -272,13 +293,25 @@ static bool spacing_is(const AdSchedule *s, const char *name)
     return !strcmp(s->setup.config.timestep_spacing, name);
 }
 
+/* Trailing as numpy's arange counts: by the rounded difference of its first two numbers. It decides
+ * where a half is rounded to (48 steps: 937, not 938, is the fourth). */
 static void leading_or_trailing(AdSchedule *s, int whole_step)
 {
     int n = s->steps, train = s->setup.config.train_steps, offset = s->setup.config.steps_offset;
+    double back = (train - (double)train / n) - train;
 
     for (int i = 0; i < n; i++)
         s->t[i] = spacing_is(s, "leading") ? (double)(n - 1 - i) * whole_step + offset
-                                           : rint(train - i * ((double)train / n)) - 1;
+                                           : rint(train + i * back) - 1;
+}
+
+/* Point k of numpy's linspace from 0 to the last training timestep in `parts` parts: by a rounded
+ * step, with the same say about halves (30 steps: 499, not 500, in the middle). */
+static double linspaced(const AdSchedule *s, int k, int parts)
+{
+    double last = s->setup.config.train_steps - 1;
+
+    return parts == 0 ? 0 : k == parts ? last : k * (last / parts);
 }
 
 void ad_timesteps_fractional(AdSchedule *s)
@@ -289,7 +322,7 @@ void ad_timesteps_fractional(AdSchedule *s)
         leading_or_trailing(s, train / n);
     else
         for (int i = 0; i < n; i++)
-            s->t[i] = (float)(n > 1 ? (train - 1) * (double)(n - 1 - i) / (n - 1) : 0);
+            s->t[i] = (float)linspaced(s, n - 1 - i, n - 1);
 }
 
 void ad_timesteps_whole(AdSchedule *s)
@@ -297,9 +330,7 @@ void ad_timesteps_whole(AdSchedule *s)
     ad_timesteps_fractional(s);
     for (int i = 0; i < s->steps; i++)
         if (spacing_is(s, "linspace"))
-            s->t[i] = rint(s->steps > 1 ? (s->setup.config.train_steps - 1) *
-                                              (double)(s->steps - 1 - i) / (s->steps - 1)
-                                        : 0);
+            s->t[i] = rint(linspaced(s, s->steps - 1 - i, s->steps - 1));
 }
 
 void ad_timesteps_solver(AdSchedule *s)
@@ -309,7 +340,7 @@ void ad_timesteps_solver(AdSchedule *s)
     leading_or_trailing(s, train / (n + 1));
     for (int i = 0; i < n; i++) {
         if (spacing_is(s, "linspace"))
-            s->t[i] = rint((train - 1) * (double)(n - i) / n);
+            s->t[i] = rint(linspaced(s, n - i, n));
         else if (spacing_is(s, "leading"))
             s->t[i] += train / (n + 1);
     }
@@ -327,32 +358,57 @@ static double interpolated(const AdSchedule *s, double t)
     return a + (b - a) * fmax(0, fmin(t - low, 1));
 }
 
+/* The table's logarithms are f32, as the reference has them: its largest sigma is then found a
+ * little before its timestep, which counts where timesteps are cut to whole numbers. */
+static float log_sigma_at(const AdSchedule *s, int t)
+{
+    return (float)log(ad_sigma_at(s, t));
+}
+
 double ad_timestep_of(const AdSchedule *s, double sigma)
 {
     double l = log(fmax(sigma, 1e-10)), low, high, w;
     int last = s->setup.config.train_steps - 1, j = 0;
 
-    for (int i = 0; i <= last && log(ad_sigma_at(s, i)) <= l; i++)
-        j = i;
+    for (int i = 0; i <= last; i++)         /* the last one, were they not in order (zero SNR) */
+        if (log_sigma_at(s, i) <= l)
+            j = i;
     j    = j < last - 1 ? j : last - 1;
-    low  = log(ad_sigma_at(s, j));
-    high = log(ad_sigma_at(s, j + 1));
+    low  = log_sigma_at(s, j);
+    high = log_sigma_at(s, j + 1);
     w    = fmax(0, fmin((low - l) / (low - high), 1));
     return (1 - w) * j + w * (j + 1);
+}
+
+/* The ends between which Karras' and the other formulas spread n sigmas. */
+static void sigma_ends(const AdSchedule *s, bool limits, double *high, double *low)
+{
+    const AdSchedulerConfig *c = &s->setup.config;
+    int last = c->train_steps - 1;
+
+    if (c->use_lu_lambdas && !c->use_karras_sigmas) {       /* from the table of logarithms */
+        *high = exp(log_sigma_at(s, last));
+        *low  = exp(log_sigma_at(s, 0));
+        return;
+    }
+    *high = c->sigma_max > 0 ? c->sigma_max : limits ? ad_sigma_at(s, last) : s->sigma[0];
+    *low  = c->sigma_min > 0 ? c->sigma_min : limits ? ad_sigma_at(s, 0) : s->sigma[s->steps - 1];
 }
 
 void ad_sigmas(AdSchedule *s, bool limits, bool whole, bool zero_last)
 {
     const AdSchedulerConfig *c = &s->setup.config;
-    int n = s->steps, last = c->train_steps - 1;
     bool karras = c->use_karras_sigmas, exponential = c->use_exponential_sigmas || c->use_lu_lambdas;
-    bool round = (karras || c->use_lu_lambdas) && strcmp(c->beta_schedule, "squaredcos_cap_v2");
+    /* DPM-Solver++, the class that knows lambdas, cuts where betas are the cosine's. */
+    bool cuts = (s->setup.kind->knows & AD_KNOWS_LAMBDAS) &&
+                !strcmp(c->beta_schedule, "squaredcos_cap_v2");
+    bool round = (karras || c->use_lu_lambdas) && !cuts;
+    int n = s->steps;
     double low, high;
 
     for (int i = 0; i < n; i++)
         s->sigma[i] = (float)interpolated(s, s->t[i]);
-    high = c->sigma_max > 0 ? c->sigma_max : limits ? ad_sigma_at(s, last) : s->sigma[0];
-    low  = c->sigma_min > 0 ? c->sigma_min : limits ? ad_sigma_at(s, 0) : s->sigma[n - 1];
+    sigma_ends(s, limits, &high, &low);
     for (int i = 0; i < n && (karras || exponential); i++) {
         double w = n > 1 ? (double)i / (n - 1) : 0, sigma;
 

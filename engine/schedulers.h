@@ -44,8 +44,20 @@ typedef struct AdRow {
 
 typedef struct AdSchedule AdSchedule;
 
+/* Fields that only some of the classes know; for the others it is as if the file lacked them. */
+enum {
+    AD_KNOWS_SIGMAS     = 1,    /* use_karras_sigmas, use_exponential_sigmas, use_beta_sigmas */
+    AD_KNOWS_LAMBDAS    = 2,    /* use_lu_lambdas                                             */
+    AD_KNOWS_FINAL      = 4,    /* final_sigmas_type                                          */
+    AD_KNOWS_ZERO_SNR   = 8,    /* rescale_betas_zero_snr                                     */
+    AD_KNOWS_THRESHOLD  = 16,   /* thresholding                                               */
+    AD_KNOWS_BETWEEN    = 32,   /* interpolation_type                                         */
+    AD_KNOWS_CORRECTOR  = 64    /* disable_corrector, predict_x0                              */
+};
+
 typedef struct AdScheduler {
     const char *name, *class_name, *about;
+    unsigned    knows;
     /* Fields that the diffusers class has a default for and the file may lack. */
     void     (*defaults)(AdSchedulerConfig *c);
     /* Fill timesteps and sigmas; false: *why says what is not possible. */

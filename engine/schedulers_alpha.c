@@ -8,11 +8,20 @@
 
 #include "schedulers.h"
 
-static bool divides_by_zero(const AdSchedule *s, const char **why)
+/* Whether all timesteps can be looked up, and noise be subtracted there. */
+static bool within_table(const AdSchedule *s, const char **why)
 {
-    *why = "zero terminal SNR needs prediction_type v_prediction or sample";
-    return s->setup.config.rescale_betas_zero_snr &&
-           !strcmp(s->setup.config.prediction_type, "epsilon");
+    bool epsilon = !strcmp(s->setup.config.prediction_type, "epsilon");
+
+    for (int i = 0; i < s->evals; i++) {
+        *why = "steps_offset leads beyond the training timesteps";
+        if (s->t[i] >= s->setup.config.train_steps)
+            return false;
+        *why = "zero terminal SNR needs prediction_type v_prediction or sample";
+        if (epsilon && ad_alpha_at(s, (int)s->t[i]) == 0)
+            return false;
+    }
+    return true;
 }
 
 static void assign_x0(const AdSchedule *s, double alpha, AdRow *row)
@@ -36,7 +45,7 @@ static void ddim_defaults(AdSchedulerConfig *c)
 static bool ddim_prepare(AdSchedule *s, const char **why)
 {
     ad_timesteps_whole(s);
-    return !divides_by_zero(s, why);
+    return within_table(s, why);
 }
 
 /* x' = sqrt(ap) * x0 + sqrt(1 - ap - sd^2) * e + sd * noise, e not recomputed after clipping.
@@ -62,6 +71,7 @@ static void ddim_row(const AdSchedule *s, int i, AdRow *row)
 
 const AdScheduler ad_scheduler_ddim = {
     .name = "ddim", .class_name = "DDIMScheduler",
+    .knows = AD_KNOWS_ZERO_SNR | AD_KNOWS_THRESHOLD,
     .about = "Song et al. 2020, arXiv 2010.02502; eta 0 is deterministic",
     .defaults = ddim_defaults, .prepare = ddim_prepare, .row = ddim_row,
 };
@@ -88,7 +98,7 @@ static bool lcm_prepare(AdSchedule *s, const char **why)
 
         s->t[j] = (original - index) * k - 1;
     }
-    return !divides_by_zero(s, why);
+    return within_table(s, why);
 }
 
 /* d = c_out * x0 + c_skip * x; then noised again to the next timestep, except at the end. */
@@ -111,6 +121,7 @@ static void lcm_row(const AdSchedule *s, int i, AdRow *row)
 
 const AdScheduler ad_scheduler_lcm = {
     .name = "lcm", .class_name = "LCMScheduler",
+    .knows = AD_KNOWS_ZERO_SNR | AD_KNOWS_THRESHOLD,
     .about = "latent consistency, Luo et al. 2023, arXiv 2310.04378; 1 to 8 steps",
     .defaults = lcm_defaults, .prepare = lcm_prepare, .row = lcm_row,
 };
@@ -137,9 +148,6 @@ static bool pndm_prepare(AdSchedule *s, const char **why)
     ad_timesteps_whole(s);
     memcpy(t, s->t, (size_t)n * sizeof(*t));                    /* descending */
     if (s->setup.config.skip_prk_steps) {
-        *why = "at least 2 steps are needed";
-        if (n < 2)
-            return false;
         for (int i = 0; i < n; i++) {
             s->t[at++] = t[i];
             if (i == 1)
@@ -160,7 +168,7 @@ static bool pndm_prepare(AdSchedule *s, const char **why)
     }
     s->evals = at;
     *why = "prediction_type sample is not supported by it";
-    return strcmp(s->setup.config.prediction_type, "sample") != 0;
+    return strcmp(s->setup.config.prediction_type, "sample") != 0 && within_table(s, why);
 }
 
 /* x' from the latents in `base` and outputs weighted by a->coef (summing to 1) already there:

@@ -68,6 +68,7 @@ static void euler_row(const AdSchedule *s, int i, AdRow *row)
 
 const AdScheduler ad_scheduler_euler = {
     .name = "euler", .class_name = "EulerDiscreteScheduler",
+    .knows = AD_KNOWS_SIGMAS | AD_KNOWS_FINAL | AD_KNOWS_ZERO_SNR | AD_KNOWS_BETWEEN,
     .about = "Karras et al. 2022, arXiv 2206.00364, algorithm 2 without churn",
     .defaults = no_defaults, .prepare = euler_prepare, .row = euler_row,
 };
@@ -76,7 +77,6 @@ const AdScheduler ad_scheduler_euler = {
 
 static bool ancestral_prepare(AdSchedule *s, const char **why)
 {
-    s->setup.config.use_karras_sigmas = s->setup.config.use_exponential_sigmas = 0;
     ad_timesteps_fractional(s);
     ad_sigmas(s, false, false, true);
     start_at_most_noise(s);
@@ -101,6 +101,7 @@ static void ancestral_row(const AdSchedule *s, int i, AdRow *row)
 
 const AdScheduler ad_scheduler_euler_ancestral = {
     .name = "euler_ancestral", .class_name = "EulerAncestralDiscreteScheduler",
+    .knows = AD_KNOWS_ZERO_SNR,
     .about = "k-diffusion's ancestral sampling; fresh noise every step",
     .defaults = no_defaults, .prepare = ancestral_prepare, .row = ancestral_row,
 };
@@ -178,6 +179,7 @@ static void heun_row(const AdSchedule *s, int i, AdRow *row)
 
 const AdScheduler ad_scheduler_heun = {
     .name = "heun", .class_name = "HeunDiscreteScheduler",
+    .knows = AD_KNOWS_SIGMAS,
     .about = "Karras et al. 2022, arXiv 2206.00364, algorithm 1; two evaluations a step",
     .defaults = published_betas, .prepare = heun_prepare, .row = heun_row,
 };
@@ -187,6 +189,8 @@ const AdScheduler ad_scheduler_heun = {
 static bool lms_prepare(AdSchedule *s, const char **why)
 {
     (void)why;
+    if (s->setup.config.use_karras_sigmas)          /* its Karras form does not look at them */
+        s->setup.config.sigma_min = s->setup.config.sigma_max = -1;
     ad_timesteps_fractional(s);
     ad_sigmas(s, false, false, true);
     start_at_most_noise(s);
@@ -223,6 +227,7 @@ static void lms_row(const AdSchedule *s, int i, AdRow *row)
 
 const AdScheduler ad_scheduler_lms = {
     .name = "lms", .class_name = "LMSDiscreteScheduler",
+    .knows = AD_KNOWS_SIGMAS,
     .about = "linear multistep of order 4 (k-diffusion)",
     .defaults = no_defaults, .prepare = lms_prepare, .row = lms_row,
 };
@@ -263,6 +268,7 @@ static void kdpm2_row(const AdSchedule *s, int i, AdRow *row)
 
 const AdScheduler ad_scheduler_kdpm2 = {
     .name = "kdpm2", .class_name = "KDPM2DiscreteScheduler",
+    .knows = AD_KNOWS_SIGMAS,
     .about = "k-diffusion's DPM-Solver-2; two evaluations a step",
     .defaults = published_betas, .prepare = kdpm2_prepare, .row = kdpm2_row,
 };

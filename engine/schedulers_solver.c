@@ -150,12 +150,16 @@ static const char dpmpp_class[] = "DPMSolverMultistepScheduler";
 
 const AdScheduler ad_scheduler_dpmpp_2m = {
     .name = "dpmpp_2m", .class_name = dpmpp_class,
+    .knows = AD_KNOWS_SIGMAS | AD_KNOWS_LAMBDAS | AD_KNOWS_FINAL | AD_KNOWS_ZERO_SNR |
+             AD_KNOWS_THRESHOLD,
     .about = "DPM-Solver++, Lu et al. 2022, arXiv 2211.01095; order 1 to 3",
     .defaults = dpmpp_defaults, .prepare = dpmpp_prepare, .row = dpmpp_row,
 };
 
 const AdScheduler ad_scheduler_dpmpp_2m_sde = {
     .name = "dpmpp_2m_sde", .class_name = dpmpp_class,
+    .knows = AD_KNOWS_SIGMAS | AD_KNOWS_LAMBDAS | AD_KNOWS_FINAL | AD_KNOWS_ZERO_SNR |
+             AD_KNOWS_THRESHOLD,
     .about = "the same with fresh noise every step",
     .defaults = dpmpp_sde_defaults, .prepare = dpmpp_prepare, .row = dpmpp_row,
 };
@@ -275,6 +279,8 @@ static void unipc_row(const AdSchedule *s, int i, AdRow *row)
 
 const AdScheduler ad_scheduler_unipc = {
     .name = "unipc", .class_name = "UniPCMultistepScheduler",
+    .knows = AD_KNOWS_SIGMAS | AD_KNOWS_FINAL | AD_KNOWS_ZERO_SNR | AD_KNOWS_THRESHOLD |
+             AD_KNOWS_CORRECTOR,
     .about = "Zhao et al. 2023, arXiv 2302.04867; corrects with each evaluation",
     .defaults = unipc_defaults, .prepare = unipc_prepare, .row = unipc_row,
 };

@@ -51,6 +51,15 @@ static struct {
             FAIL("%s is %lld, not %lld", #found, f_, w_);                               \
     } while (0)
 
+/* Two AdStatus, by name; the file includes animatediff.h. */
+#define CHECK_STATUS(found, wanted)                                                     \
+    do {                                                                                \
+        int s_ = (int)(found), w_ = (int)(wanted);                                      \
+        if (s_ != w_)                                                                   \
+            FAIL("%s is %s, not %s", #found, ad_status_name((AdStatus)s_),              \
+                 ad_status_name((AdStatus)w_));                                         \
+    } while (0)
+
 #define CHECK_NEAR(found, wanted, tolerance)                                            \
     do {                                                                                \
         double f_ = (double)(found), w_ = (double)(wanted);                             \
@@ -95,6 +104,7 @@ static inline void check_print(char *name)
         printf("ok - %s\n", name);
     else
         printf("%s - %s: %s\n", check.state == 1 ? "not ok" : "skip", name, check.why);
+    fflush(stdout);             /* a crash in the next case must not take this line along */
     check.failed += check.state == 1;
     fflush(stdout);
 }
