@@ -85,7 +85,7 @@ static Pair weight(Bench *b, AdPackKind kind, int64_t n, int64_t h, int64_t w, i
     for (int i = 0; i < 2; i++) {
         AdBackend *be = i ? b->ref : b->be;
         AdTensor *out = i ? &p.ref : &p.dev;
-        AdPackArgs a = { .kind = kind, .w = t, .positions = 64, .src = src, .need = &need };
+        AdPackArgs a = { .kind = kind, .w = t, .side = 8, .src = src, .need = &need };
 
         CHECK_INT(be->cls->pack(be, &a), AD_OK);
         a.need = NULL;

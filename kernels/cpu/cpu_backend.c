@@ -8,6 +8,7 @@
 #include <sched.h>
 
 #include "../ref/ref_ops.h"
+#include "cpu_amx.h"
 #include "cpu_backend.h"
 
 int ad_cpu_enter(const AdCpu *cpu)
@@ -33,20 +34,16 @@ static int processors(void)
 
 static const char *choose_kernels(AdCpu *cpu)
 {
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
-        cpu->kernels[AD_F32]  = &ad_cpu_avx512_f32;
-        cpu->kernels[AD_BF16] = &ad_cpu_avx512_bf16;
-        return "AVX-512";
-    }
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-        cpu->kernels[AD_F32]  = &ad_cpu_avx2_f32;
-        cpu->kernels[AD_BF16] = &ad_cpu_avx2_bf16;
-        return "AVX2";
-    }
-    cpu->kernels[AD_F32]  = &ad_cpu_plain_f32;
-    cpu->kernels[AD_BF16] = &ad_cpu_plain_bf16;
-    return "no vector instructions";
+    AdDnnlIsa isa = ad_dnnl_isa();
+
+    cpu->kernels[AD_F32]  = isa.avx512 ? &ad_cpu_avx512_f32  : isa.avx2 ? &ad_cpu_avx2_f32
+                                                                        : &ad_cpu_plain_f32;
+    cpu->kernels[AD_BF16] = isa.avx512 ? &ad_cpu_avx512_bf16 : isa.avx2 ? &ad_cpu_avx2_bf16
+                                                                        : &ad_cpu_plain_bf16;
+    cpu->amx = isa.amx && ad_cpu_amx_allowed();
+    cpu->host.base.fastest = isa.bf16 ? AD_BF16 : AD_F32;
+    return cpu->amx ? "AMX bf16" : isa.bf16 ? "AVX-512 bf16" : isa.avx512 ? "AVX-512"
+         : isa.avx2 ? "AVX2" : "no vector instructions";
 }
 
 static void cpu_close(AdBackend **be)
@@ -74,9 +71,8 @@ static AdStatus cpu_open(AdBackend **out, const AdDeviceParams *params)
         return AD_ERR_BACKEND;
     }
     isa = choose_kernels(cpu);
-    cpu->host.base.fastest = ad_dnnl_fast_bf16() ? AD_BF16 : AD_F32;
-    ad_format((*out)->about, sizeof((*out)->about), "cpu, %d thread%s, %s%s", cpu->threads,
-              cpu->threads == 1 ? "" : "s", isa, ad_dnnl_fast_bf16() ? " and bf16" : "");
+    ad_format((*out)->about, sizeof((*out)->about), "cpu, %d thread%s, %s", cpu->threads,
+              cpu->threads == 1 ? "" : "s", isa);
     return AD_OK;
 }
 

@@ -12,6 +12,7 @@ typedef struct AdCpu {
     AdDnnl             *dnnl;
     const AdCpuKernels *kernels[AD_TYPES];      /* for f32 and bf16 */
     int                 threads;
+    bool                amx;                    /* bf16 attention on matrix tiles */
 } AdCpu;
 
 static inline AdCpu *ad_cpu_of(AdBackend *be)

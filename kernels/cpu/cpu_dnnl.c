@@ -388,19 +388,17 @@ bool ad_dnnl_pack(AdDnnl *d, const AdDnnlShape *shape, int layout, const float *
 
 /* ---- life --------------------------------------------------------------------------------- */
 
-bool ad_dnnl_fast_bf16(void)
+AdDnnlIsa ad_dnnl_isa(void)
 {
-    switch (dnnl_get_effective_cpu_isa()) {
-    case dnnl_cpu_isa_avx512_core_bf16:
-    case dnnl_cpu_isa_avx512_core_amx:
-#if DNNL_VERSION_MAJOR >= 3
-    case dnnl_cpu_isa_avx512_core_fp16:
-    case dnnl_cpu_isa_avx512_core_amx_fp16:
-#endif
-        return true;
-    default:
-        return false;
-    }
+    dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
+
+    /* The values are sets of bits: a richer instruction set contains the poorer ones'. */
+    return (AdDnnlIsa){
+        .avx2   = (isa & dnnl_cpu_isa_avx2) == dnnl_cpu_isa_avx2,
+        .avx512 = (isa & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core,
+        .bf16   = (isa & dnnl_cpu_isa_avx512_core_bf16) == dnnl_cpu_isa_avx512_core_bf16,
+        .amx    = (isa & dnnl_cpu_isa_avx512_core_amx) == dnnl_cpu_isa_avx512_core_amx,
+    };
 }
 
 AdDnnl *ad_dnnl_create(void)

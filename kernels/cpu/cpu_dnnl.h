@@ -38,8 +38,13 @@ typedef struct AdDnnlCall {
 AdDnnl *ad_dnnl_create(void);
 void    ad_dnnl_destroy(AdDnnl **d);
 
-/* Whether bf16 runs on matrix hardware (AMX or AVX-512 bf16 instructions). */
-bool ad_dnnl_fast_bf16(void);
+/* What the library found (or was told by ONEDNN_MAX_CPU_ISA): our own loops follow it. */
+typedef struct AdDnnlIsa {
+    bool avx2, avx512;          /* AVX-512 F, BW, DQ, VL               */
+    bool bf16, amx;             /* bf16 dot products; tiles            */
+} AdDnnlIsa;
+
+AdDnnlIsa ad_dnnl_isa(void);
 
 /* The plan for a shape, made at the first call; NULL: not possible, *why is a static sentence. */
 AdDnnlPlan *ad_dnnl_plan(AdDnnl *d, const AdDnnlShape *shape, const char **why);
