@@ -20,9 +20,10 @@ static int nesting(const char *s, size_t n)
                 in_string = false;
         } else if (s[i] == '"')
             in_string = true;
-        else if (s[i] == '{' || s[i] == '[')
-            deepest = AD_MAX(deepest, ++depth);
-        else if (s[i] == '}' || s[i] == ']')
+        else if (s[i] == '{' || s[i] == '[') {
+            depth++;
+            deepest = AD_MAX(deepest, depth);
+        } else if (s[i] == '}' || s[i] == ']')
             depth--;
     }
     return deepest;
