@@ -292,9 +292,14 @@ static AdStatus derive(Reading *r, char *text, size_t bytes)
 static AdStatus read_merges(Reading *r, const char *path)
 {
     char *text = NULL;
-    size_t bytes = 0;
+    const char *special;
+    size_t bytes = 0, bad;
     AdStatus st = ad_file_slurp(r->ctx, path, AD_CAP_MERGES, &text, &bytes);
 
+    if (st >= 0 && (special = ad_file_special(text, bytes)))
+        st = ad_fail(r->ctx, AD_ERR_FORMAT, "%.200s: %s", path, special);
+    if (st >= 0 && !ad_utf8_valid(text, bytes, &bad))
+        st = ad_fail(r->ctx, AD_ERR_FORMAT, "%.200s: not valid UTF-8 at byte %zu", path, bad);
     if (st >= 0 && !r->vocabulary) {
         r->path = path;
         st = derive(r, text, bytes);
