@@ -88,6 +88,22 @@ static void a_taught_word_becomes_its_ids(void)
     ad_tokenizer_free(&t);
 }
 
+static void equal_pairs_merge_from_the_left(void)
+{
+    AdTokenizer *t = NULL;
+    AdIds ids = { 0 };
+
+    scratch_text("left/merges.txt", "#version: 0.2\na a\n");
+    CHECK_STATUS(ad_tokenizer_load(&ctx, &t, scratch("left")), AD_OK);
+    CHECK_STATUS(ad_tokenizer_encode(&ctx, t, "aaaa", 4, &ids), AD_OK);
+    CHECK_INT(ids.count, 3);
+    CHECK_INT(ids.ids[0], 512);                     /* "aa", the first merge */
+    CHECK_INT(ids.ids[1], 'a' - '!');               /* plain bytes come first, "!" is 0 */
+    CHECK_INT(ids.ids[2], 256 + 'a' - '!');
+    ad_free(ids.ids);
+    ad_tokenizer_free(&t);
+}
+
 /* ---- prompts ------------------------------------------------------------------------------ */
 
 static AdTokenizer *small;
@@ -198,6 +214,7 @@ int main(void)
         die("%s", ctx.error);
     all_texts(small, "tokenizer/prompts.json", "small");
     clip_texts();
+    RUN(equal_pairs_merge_from_the_left);
     RUN(a_taught_word_becomes_its_ids);
     RUN(prompts_must_be_utf8);
     RUN(a_nul_inside_is_refused);
