@@ -205,6 +205,8 @@ static AdStatus object(Reader *r, Member member, void *opaque)
         st = string(r, &key, "a key is needed");
         if (st >= 0) st = expect(r, ':', "a colon is needed");
         if (st >= 0) st = key_add(r, key);
+        if (st >= 0 && r->key_count - first > AD_CAP_TENSORS + 1)       /* and __metadata__ */
+            st = wrong(r, "more than 65536 keys in one object");
         if (st >= 0) st = member(r, key, opaque);
     } while (st >= 0 && next_is(r, ','));
     if (st >= 0) st = expect(r, '}', "a comma or the end of an object is needed");
@@ -403,6 +405,8 @@ static AdStatus metadata_member(Reader *r, Text key, void *opaque)
     AdStatus st = string(r, &value, "metadata values must be strings");
 
     (void)opaque;
+    if (st >= 0 && memchr(key.s, 0, key.n))
+        st = wrong(r, "a metadata key that holds a NUL");
     if (st < 0)
         return st;
     if (!ad_grow(&metadata, &f->metadata_room, f->metadata_count + 1, sizeof(*f->metadata)))
