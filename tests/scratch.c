@@ -73,6 +73,7 @@ const char *scratch_write(const char *name, const void *data, size_t bytes)
     FILE *f;
 
     make_parents(path);
+    unlink(path);               /* a file system may wait for the disk when one is overwritten */
     f = fopen(path, "wb");
     if (!f || (bytes && fwrite(data, 1, bytes, f) != bytes) || fclose(f))
         die("%s: %s", path, strerror(errno));
