@@ -213,10 +213,10 @@ DEMO_SEED   = 1
 demo:            ## render a clip with the demo model: build/demo/demo.mp4 and demo.gif
 demo: ffmpeg
 	@mkdir -p $(BUILD)/demo
-	@set -- $(BUILD)/bin/ffmpeg -y -f lavfi -i 'animatediff=prompt=$(DEMO_PROMPT):seed=$(DEMO_SEED)' \
+	@set -- $(BUILD)/bin/ffmpeg -hide_banner -nostdin -y -f lavfi -i 'animatediff=prompt=$(DEMO_PROMPT):seed=$(DEMO_SEED)' \
 	    -c:v libx264 -crf 18 -pix_fmt yuv420p $(BUILD)/demo/demo.mp4 \
 	    -vf 'split[a][b];[a]palettegen[p];[b][p]paletteuse' $(BUILD)/demo/demo.gif; \
-	"$$@" -nostdin -hide_banner -nostats > $(BUILD)/demo/log 2>&1 || { tail -n 5 $(BUILD)/demo/log; exit 1; }; \
+	"$$@" > $(BUILD)/demo/log 2>&1 || { tail -n 5 $(BUILD)/demo/log; exit 1; }; \
 	sed -n 's/^\[[^]]*animatediff[^]]*\] /  /p' $(BUILD)/demo/log; \
 	printf '%s\n' "" "$(BUILD)/demo/demo.mp4" "$(BUILD)/demo/demo.gif" "" "made by:" ; \
 	for word; do case $$word in *[!a-zA-Z0-9_./:=+-]*) printf "'%s' " "$$word" ;; *) printf '%s ' "$$word" ;; esac; done; echo

@@ -359,6 +359,8 @@ static int render_clip(AVFilterContext *avctx)
     denoised = seconds_since(s->clip_start);
     for (int i = 0; ret >= 0 && i < s->params.frames; i++)
         ret = make_picture(avctx, &clip, i);
+    if (ret == AVERROR_EOF)
+        av_log(avctx, AV_LOG_INFO, "clip %"PRId64": stopped, dropped\n", s->clip);
     if (ret < 0) {
         drop_pictures(s);
         return ret;

@@ -8,8 +8,8 @@
 
 cd "$(dirname "$0")/.." || exit 1
 ROOT=$(pwd)
-FFMPEG=${FFMPEG:-$ROOT/build/bin/ffmpeg}
-FFPROBE=${FFPROBE:-$ROOT/build/bin/ffprobe}
+FFMPEG=$(readlink -f "${FFMPEG:-build/bin/ffmpeg}")
+FFPROBE=$(readlink -f "${FFPROBE:-build/bin/ffprobe}")
 GOLDEN=$ROOT/tests/golden
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/animatediff.XXXXXX")
 trap 'rm -rf "$WORK"' EXIT
@@ -109,4 +109,7 @@ wait_for()
     done
 }
 
-[ -x "$FFMPEG" ] && [ -x "$FFPROBE" ] || { echo "not ok - $(basename "$0"): no $FFMPEG; first: make ffmpeg"; exit 1; }
+if ! [ -x "$FFMPEG" ] || ! [ -x "$FFPROBE" ]; then
+    echo "not ok - $(basename "$0"): no $FFMPEG; first: make ffmpeg"
+    exit 1
+fi
