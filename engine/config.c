@@ -109,38 +109,42 @@ static void block_types(AdFields *f, const char *name, const char *plain, bool *
     }
 }
 
-/* Depths of transformers: a number, a list per level, or lists per level and layer. */
+static bool depth_of(AdFields *f, const char *name, const json_t *value, int *depth)
+{
+    json_int_t n = json_integer_value(value);
+
+    if (!json_is_integer(value) || n < 1 || n > AD_DEPTH) {
+        ad_field_fail(f, AD_ERR_FORMAT, "%s must hold whole numbers from 1 to %d", name, AD_DEPTH);
+        return false;
+    }
+    *depth = (int)n;
+    return true;
+}
+
+/* Depths of transformers: a number for all, or per level a number or a list with one per layer. */
 static void depths(AdFields *f, const char *name, int table[][AD_LAYERS], int levels)
 {
     json_t *list = f->status < 0 ? NULL : json_object_get(f->root, name);
-    int values[AD_LEVELS];
 
     if (!list || json_is_null(list))
         return;
-    for (int i = 0; i < levels && json_is_array(list); i++) {
-        json_t *inner = json_array_get(list, (size_t)i);
-
-        for (size_t k = 0; json_is_array(inner) && k < json_array_size(inner); k++) {
-            json_int_t depth = json_integer_value(json_array_get(inner, k));
-
-            if (k >= AD_LAYERS || depth < 1 || depth > AD_DEPTH) {
-                ad_field_fail(f, AD_ERR_FORMAT, "%s must hold numbers from 1 to %d", name,
-                              AD_DEPTH);
-                return;
-            }
-            table[i][k] = (int)depth;
-        }
-        if (json_is_array(inner) && i == levels - 1)
-            return;
-    }
-    if (json_is_array(list) && json_array_size(list) && json_is_array(json_array_get(list, 0)))
+    if (json_is_array(list) && json_array_size(list) != (size_t)levels) {
+        ad_field_fail(f, AD_ERR_FORMAT, "%s must be a number or a list of %d", name, levels);
         return;
-    for (int i = 0; i < levels; i++)
-        values[i] = table[i][0];
-    ad_field_ints(f, name, 1, AD_DEPTH, values, levels);
-    for (int i = 0; i < levels; i++)
-        for (int k = 0; k < AD_LAYERS; k++)
-            table[i][k] = values[i];
+    }
+    for (int i = 0; i < levels; i++) {
+        json_t *level = json_is_array(list) ? json_array_get(list, (size_t)i) : list;
+        size_t given = json_is_array(level) ? json_array_size(level) : AD_LAYERS;
+
+        if (given < 1 || given > AD_LAYERS) {
+            ad_field_fail(f, AD_ERR_FORMAT, "%s: a level has 1 to %d layers", name, AD_LAYERS);
+            return;
+        }
+        for (size_t k = 0; k < given; k++)
+            if (!depth_of(f, name, json_is_array(level) ? json_array_get(level, k) : level,
+                          &table[i][k]))
+                return;
+    }
 }
 
 /* The way up mirrors the way down unless the config says otherwise. */
@@ -190,6 +194,7 @@ static void check_dropped_fields(AdFields *f)
     ad_field_must_be(f, "freq_shift", "0");
     ad_field_must_be(f, "conv_in_kernel", "3");
     ad_field_must_be(f, "conv_out_kernel", "3");
+    ad_field_must_be(f, "mid_block_type", "\"UNetMidBlock2DCrossAttn\"");
     ad_field_must_be(f, "resnet_time_scale_shift", "\"default\"");
     ad_field_must_be(f, "attention_type", "\"default\"");
     ad_field_must_be(f, "time_embedding_type", "\"positional\"");
