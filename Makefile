@@ -125,7 +125,7 @@ CU_SM90A  := $(if $(filter yes,$(CUDA_SM90A)),$(wildcard kernels/cuda/*_sm90a.cu
 CU_OBJECTS = $(CU:%.cu=$(BUILD)/%.cu.o) $(CU_SM90A:%.cu=$(BUILD)/%.cu.o)
 CUDA_SO    = $(if $(CU),$(BUILD)/lib/libanimatediff-cuda.so)
 NVCC_FLAGS = -O3 -std=c++17 -Xcompiler -fPIC,-fvisibility=hidden,-Wall -cudart static -lineinfo \
-             -Ikernels -DAD_HAVE_CUDNN=$(CUDNN) -DAD_HAVE_SM90A=$(if $(CU_SM90A),1,0)
+             -Ikernels -Ikernels/cuda/device -DAD_HAVE_CUDNN=$(CUDNN) -DAD_HAVE_SM90A=$(if $(CU_SM90A),1,0)
 # Plain C that both sides share; the runtime's symbols stay inside.
 CU_SHARED  = $(addprefix $(BUILD)/kernels/,tensor.o base.o memory.o)
 
@@ -232,7 +232,7 @@ UNIT_TESTS  = $(patsubst tests/%.c,$(BUILD)/tests/%,$(filter tests/test_%,$(PROG
 BENCHES     = $(patsubst tests/%.c,$(BUILD)/tests/%,$(filter tests/bench_%,$(PROGRAM_C)))
 
 # A program that defines __wrap_f gets f wrapped: so failing allocations and reads are made.
-wrap        = $(shell sed -n 's/.*\b__wrap_\([a-z_0-9]*\)(.*/-Wl,--wrap=\1/p' $(1) $(HELPER_C) /dev/null | sort -u)
+wrap        = $(shell sed -n 's/.*\b__wrap_\([a-z_0-9]*\)\b.*/-Wl,--wrap=\1/p' $(1) $(HELPER_C) /dev/null | sort -u)
 
 .SECONDARY: $(PROGRAM_C:%.c=$(BUILD)/%.o)
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(HELPERS) $(STATIC)

@@ -264,7 +264,7 @@ esac
 if [ $cuda = yes ]; then
     cuda_flags
     for folder in "$cuda_path/lib64" "$cuda_path/lib" "$cuda_path/targets/$(uname -m)-linux/lib"; do
-        [ ! -d "$folder" ] || cuda_libs="$cuda_libs -L$folder"
+        [ ! -d "$folder" ] || cuda_libs="$cuda_libs -L$folder -Xlinker -rpath=$folder"
     done
     if echo '#include <cudnn.h>' | $compiler -E -I"$cuda_path/include" -x c - > /dev/null 2>&1; then
         cudnn=1
