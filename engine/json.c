@@ -6,10 +6,12 @@
 #include "file.h"
 #include "json.h"
 
-/* Deepest nesting of brackets outside strings. */
-static int nesting(const char *s, size_t n)
+/* What a text would become: a tree takes up to a hundred times the memory of its text. */
+typedef struct Census { int depth, deepest, containers, commas; } Census;
+
+static Census census(const char *s, size_t n)
 {
-    int depth = 0, deepest = 0;
+    Census c = { 0 };
     bool in_string = false;
 
     for (size_t i = 0; i < n; i++) {
@@ -21,12 +23,15 @@ static int nesting(const char *s, size_t n)
         } else if (s[i] == '"')
             in_string = true;
         else if (s[i] == '{' || s[i] == '[') {
-            depth++;
-            deepest = AD_MAX(deepest, depth);
+            c.depth++;
+            c.containers++;
+            c.deepest = AD_MAX(c.deepest, c.depth);
         } else if (s[i] == '}' || s[i] == ']')
-            depth--;
+            c.depth--;
+        else
+            c.commas += s[i] == ',';
     }
-    return deepest;
+    return c;
 }
 
 AdStatus ad_json_load(AdContext *ctx, const char *path, size_t cap, json_t **root)
@@ -35,16 +40,21 @@ AdStatus ad_json_load(AdContext *ctx, const char *path, size_t cap, json_t **roo
     char *text, quoted[AD_QUOTE_TEXT];
     const char *special;
     size_t n;
+    Census c;
     AdStatus st = ad_file_slurp(ctx, path, cap, &text, &n);
 
     *root = NULL;
     if (st < 0)
         return st;
     special = ad_file_special(text, n);
+    c = census(text, n);
     if (special)
         st = ad_fail(ctx, AD_ERR_FORMAT, "%.200s: %s", path, special);
-    else if (nesting(text, n) > AD_CAP_DEPTH)
+    else if (c.deepest > AD_CAP_DEPTH)
         st = ad_fail(ctx, AD_ERR_FORMAT, "%.200s: nested more than %d deep", path, AD_CAP_DEPTH);
+    else if (c.commas > AD_CAP_VALUES || c.containers > AD_CAP_CONTAINERS)
+        st = ad_fail(ctx, AD_ERR_FORMAT, "%.200s: more than %d values or %d lists and objects", path,
+                     AD_CAP_VALUES, AD_CAP_CONTAINERS);
     else if (!(*root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error)))
         st = ad_fail(ctx, AD_ERR_FORMAT, "%.150s: line %d: %s", path, error.line,
                      ad_quote(error.text, strlen(error.text), quoted));
