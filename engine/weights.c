@@ -92,6 +92,9 @@ static AdStatus add_entries(AdContext *ctx, AdWeights *w, const AdTensorFile *f,
     char name[AD_CAP_NAME + 1];
     void *weights = w->weights;
 
+    if (f->count > AD_CAP_TENSORS - AD_MIN(w->count, AD_CAP_TENSORS))
+        return ad_fail(ctx, AD_ERR_FORMAT, "%.160s: with it there are more than %u tensors",
+                       f->file->path, AD_CAP_TENSORS);
     if (!ad_grow(&weights, &w->room, w->count + f->count, sizeof(*w->weights)))
         return ad_fail_nomem(ctx, "names of weights");
     w->weights = weights;
@@ -140,7 +143,7 @@ AdStatus ad_weights_add(AdContext *ctx, AdWeights *w, const char *path, AdRename
 static AdStatus add_shards(AdContext *ctx, AdWeights *w, const char *folder, const char *index,
                            AdRename rename)
 {
-    json_t *root = NULL, *map, *value;
+    json_t *root = NULL, *seen, *map, *value;
     const char *key, *shards[AD_CAP_SHARDS];
     size_t count = 0;
     char quoted[AD_QUOTE_TEXT];
@@ -148,13 +151,16 @@ static AdStatus add_shards(AdContext *ctx, AdWeights *w, const char *folder, con
 
     if (st < 0)
         return st;
-    map = json_object_get(root, "weight_map");
-    if (!json_is_object(map) || json_object_size(map) == 0)
+    map  = json_object_get(root, "weight_map");
+    seen = json_object();                       /* names met before: an index has thousands of keys */
+    if (!seen)
+        st = ad_fail_nomem(ctx, "names of shards");
+    else if (!json_is_object(map) || json_object_size(map) == 0)
         st = ad_fail(ctx, AD_ERR_FORMAT, "%.200s: no weight_map", index);
     else
         json_object_foreach(map, key, value) {
             const char *name = json_string_value(value);
-            size_t n = name ? json_string_length(value) : 0, i = 0;
+            size_t n = name ? json_string_length(value) : 0;
 
             if (!name || !ad_name_is_plain(name, n) || n < 13 ||
                 strcmp(name + n - 12, ".safetensors")) {
@@ -162,15 +168,18 @@ static AdStatus add_shards(AdContext *ctx, AdWeights *w, const char *folder, con
                              index, ad_quote(name ? name : "", n, quoted));
                 break;
             }
-            while (i < count && strcmp(shards[i], name))
-                i++;
-            if (i == AD_CAP_SHARDS) {
+            if (json_object_get(seen, name))
+                continue;
+            if (count == AD_CAP_SHARDS) {
                 st = ad_fail(ctx, AD_ERR_FORMAT, "%.200s: more than %u shards", index,
                              AD_CAP_SHARDS);
                 break;
             }
-            if (i == count)
-                shards[count++] = name;
+            if (json_object_set_new(seen, name, json_true()) < 0) {
+                st = ad_fail_nomem(ctx, "names of shards");
+                break;
+            }
+            shards[count++] = name;
         }
     for (size_t i = 0; i < count && st >= 0; i++) {
         char *path = ad_path_join(folder, shards[i]);
@@ -178,6 +187,7 @@ static AdStatus add_shards(AdContext *ctx, AdWeights *w, const char *folder, con
         st = path ? ad_weights_add(ctx, w, path, rename) : ad_fail_nomem(ctx, "a path");
         ad_free(path);
     }
+    json_decref(seen);
     json_decref(root);
     return st;
 }
