@@ -71,14 +71,14 @@ static struct {
     do {                                                                                \
         const char *f_ = (found), *w_ = (wanted);                                       \
         if (!f_ || strcmp(f_, w_))                                                      \
-            FAIL("%s is \"%s\", not \"%s\"", #found, f_ ? f_ : "(null)", w_);           \
+            FAIL("%s is \"%.160s\", not \"%.160s\"", #found, f_ ? f_ : "(null)", w_);   \
     } while (0)
 
 #define CHECK_CONTAINS(found, part)                                                     \
     do {                                                                                \
         const char *f_ = (found), *p_ = (part);                                         \
         if (!f_ || !strstr(f_, p_))                                                     \
-            FAIL("\"%s\" does not contain \"%s\"", f_ ? f_ : "(null)", p_);             \
+            FAIL("\"%.300s\" does not contain \"%.90s\"", f_ ? f_ : "(null)", p_);      \
     } while (0)
 
 /* Run one case; further arguments are printed behind its name. */
