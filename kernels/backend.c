@@ -32,9 +32,10 @@ AdStatus ad_backend_fail(AdBackend *be, AdStatus status, const char *format, ...
     return status;
 }
 
+/* null is no device to compute on, and cannot be chosen. */
 static const AdBackendClass *find(const char *name, size_t length)
 {
-    for (int i = 0; ad_backends[i]; i++)
+    for (int i = 0; ad_backends[i] && ad_backends[i] != &ad_null_backend; i++)
         if (strlen(ad_backends[i]->name) == length && !memcmp(ad_backends[i]->name, name, length))
             return ad_backends[i];
     return NULL;
