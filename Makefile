@@ -234,7 +234,7 @@ BENCHES     = $(patsubst tests/%.c,$(BUILD)/tests/%,$(filter tests/bench_%,$(PRO
 # A program that defines __wrap_f gets f wrapped: so failing allocations and reads are made.
 wrap        = $(shell sed -n 's/.*\b__wrap_\([a-z_0-9]*\)\b.*/-Wl,--wrap=\1/p' $(1) $(HELPER_C) /dev/null | sort -u)
 
-.SECONDARY: $(PROGRAM_C:%.c=$(BUILD)/%.o)
+.SECONDARY:
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(HELPERS) $(STATIC)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(call wrap,tests/$*.c) $^ -o $@ $(AD_LIBS)

@@ -56,7 +56,9 @@ ff()
 # equal FOUND WANTED "what"
 equal()
 {
-    [ "$1" = "$2" ] || { why="$3: found '$1', wanted '$2'"; return 1; }
+    [ "$1" = "$2" ] && return
+    why=$(printf "%s: found '%.200s', wanted '%.200s'" "$3" "$1" "$2" | tr '\n' ' ')
+    return 1
 }
 
 # said "words": are they in the log?

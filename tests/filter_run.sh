@@ -116,14 +116,15 @@ run_case "the log: a line per step for those who ask (-v verbose)" verbose_log
 
 # ---- a failing later clip -------------------------------------------------------------------------------
 
-# A clip that cannot be begun: PNDM wants two steps at least, which the command cannot know.
+# A clip that cannot be begun: LCM has no more steps than it was distilled on, which the command
+# does not know.
 later_clip_fails()
 {
     ff "$@" -pix_fmt yuv420p out.mp4 && { why="exit status 0"; return 1; }
     [ $status -lt 124 ] || [ $status -gt 160 ] || { why="ended with $status: hung or crashed"; return 1; }
     equal "$(frames out.mp4)" 4 'frames (the complete clip)'
 }
-impossible="$commanded:scheduler=pndm,sendcmd=c='0.125 animatediff@g steps 1'"
+impossible="$commanded:scheduler=lcm:original_steps=20,sendcmd=c='0.125 animatediff@g steps 21'"
 run_case "a later clip fails: status not 0, complete clips stay (-f lavfi -i)" later_clip_fails -f lavfi -i "$impossible"
 run_case "a later clip fails: status not 0, complete clips stay (-filter_complex)" later_clip_fails -filter_complex "$impossible"
 finish
