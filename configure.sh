@@ -191,7 +191,7 @@ int main(void) { return omp_get_max_threads() < 1; }' -fopenmp ||
     die "$compiler has no OpenMP (-fopenmp); gcc has it, clang needs libomp-dev"
 tell compiler "$($compiler --version | head -n 1)"
 
-dnnl_libs=
+dnnl_libs='' dnnl_version=''
 if [ $dnnl = yes ]; then
     compiles '#include <oneapi/dnnl/dnnl.h>
         int main(void) { return !dnnl_version(); }' -ldnnl ||
@@ -199,13 +199,14 @@ if [ $dnnl = yes ]; then
     dnnl_version=$(printf '#include <oneapi/dnnl/dnnl_version.h>\nDNNL_VERSION_MAJOR DNNL_VERSION_MINOR\n' |
         $compiler -E -P -x c - | tail -n 1 | tr ' ' .)
     case $dnnl_version in
-    2.[6-9]*|3.*) ;;
-    *) die "oneDNN $dnnl_version: 2.6 or later, or 3.x, is needed (or --disable-dnnl)" ;;
+    2.[6-9]*|3.*) dnnl_libs=-ldnnl ;;
+    *)            dnnl=no ;;
     esac
-    dnnl_libs=-ldnnl
+fi
+if [ $dnnl = yes ]; then
     tell oneDNN "$dnnl_version"
 else
-    tell oneDNN "no: the CPU will be slow"
+    tell oneDNN "no${dnnl_version:+: $dnnl_version is too old, 2.6 or later is needed}; the CPU will be slow"
 fi
 tell jansson "$(pkg-config --modversion jansson), utf8proc $(pkg-config --modversion libutf8proc)"
 
