@@ -15,8 +15,9 @@ start_server()
     mkdir rec hls
     sed "s|@PORT@|$port|; s|@DIR@|$PWD|; s|@MODULE@|$module|" "$ROOT/tests/nginx.conf.in" > nginx.conf
     "$nginx" -e "$PWD/error.log" -c "$PWD/nginx.conf" > nginx.log 2>&1 &
-    wait_for 'start' error.log 5 || :
-    tries=50
+    pid=$!
+    trap 'kill $pid 2> /dev/null' EXIT          # of the case, which is a shell of its own
+    tries=100
     until [ -s nginx.pid ]; do
         tries=$((tries - 1))
         [ $tries -gt 0 ] || { why="nginx did not start: $(cat nginx.log error.log)"; return 1; }
@@ -27,8 +28,8 @@ start_server()
 
 stop_server()
 {
-    kill "$(cat nginx.pid)"
-    sleep 0.5
+    kill $pid
+    wait $pid 2> /dev/null
 }
 
 # even_stamps FILE COUNT STEP: so many frames, each so many milliseconds after the one before
@@ -93,7 +94,7 @@ tee_to_both()
 server_goes_away()
 {
     start_server || return 1
-    { sleep 2; stop_server; } &
+    (sleep 2; kill $pid) &
     archive 60
     equal $? 0 'exit status' && equal "$(frames archive.ts)" 60 'frames in the archive'
 }
