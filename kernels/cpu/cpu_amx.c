@@ -16,8 +16,10 @@
 #include "cpu_amx.h"
 
 #define QUERIES 32              /* two tiles of rows */
-#define BLOCK   1024            /* keys whose scores are held at once */
+#define BLOCK   256            /* keys whose scores are held at once */
 #define TILE    512             /* bf16 numbers in a tile: 16 rows of 32 */
+#define SKEW    32              /* numbers added to a row of scores or weights: rows a multiple of
+                                 * 4 KiB apart would share a cache set, at twice the time */
 
 /* Linux hands out the tile state only on request (arch_prctl; ARCH_REQ_XCOMP_PERM, XTILEDATA). */
 bool ad_cpu_amx_allowed(void)
@@ -62,7 +64,7 @@ static int key_tiles(int keys)
 
 AdAmxSizes ad_cpu_amx_sizes(int keys, int d)
 {
-    size_t block = (size_t)up(AD_MIN(keys, BLOCK), 32), wide = (size_t)up(d, 32);
+    size_t block = (size_t)up(AD_MIN(keys, BLOCK), 32) + SKEW, wide = (size_t)up(d, 32);
 
     return (AdAmxSizes){
         .keys   = (size_t)up(keys, 16) * wide * 2,
@@ -170,7 +172,7 @@ typedef struct Work {
 static Work work_of(const AdAmxHead *h, void *memory)
 {
     Work w = { .wide = up(h->d, 32), .narrow = up(h->d, 16),
-               .block = up(AD_MIN(h->count, BLOCK), 32) };
+               .block = up(AD_MIN(h->count, BLOCK), 32) + SKEW };
 
     w.scores  = memory;
     w.sums    = w.scores + (size_t)QUERIES * (size_t)w.block;
@@ -266,13 +268,21 @@ static float weigh(const float *s, uint16_t *p, int n, int padded, float scale2,
 
 static float largest(const float *s, int n)
 {
-    __m512 high = _mm512_set1_ps(-INFINITY);
+    __m512 a = _mm512_set1_ps(-INFINITY), b = a, c = a, d = a;
+    int j = 0;
 
-    for (int j = 0; j < n; j += 16)
-        high = _mm512_mask_max_ps(high, (__mmask16)first32(AD_MIN(n - j, 16)), high,
-                                  _mm512_maskz_loadu_ps(
-                                      (__mmask16)first32(AD_MIN(n - j, 16)), s + j));
-    return _mm512_reduce_max_ps(high);
+    for (; j + 64 <= n; j += 64) {
+        a = _mm512_max_ps(a, _mm512_loadu_ps(s + j));
+        b = _mm512_max_ps(b, _mm512_loadu_ps(s + j + 16));
+        c = _mm512_max_ps(c, _mm512_loadu_ps(s + j + 32));
+        d = _mm512_max_ps(d, _mm512_loadu_ps(s + j + 48));
+    }
+    for (; j < n; j += 16) {
+        __mmask16 some = (__mmask16)first32(AD_MIN(n - j, 16));
+
+        a = _mm512_mask_max_ps(a, some, a, _mm512_maskz_loadu_ps(some, s + j));
+    }
+    return _mm512_reduce_max_ps(_mm512_max_ps(_mm512_max_ps(a, b), _mm512_max_ps(c, d)));
 }
 
 /* Scores of keys first_key ... to weights, row by row; earlier sums are scaled to a new maximum. */

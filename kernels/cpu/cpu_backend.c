@@ -38,8 +38,9 @@ static const char *choose_kernels(AdCpu *cpu)
 
     cpu->kernels[AD_F32]  = isa.avx512 ? &ad_cpu_avx512_f32  : isa.avx2 ? &ad_cpu_avx2_f32
                                                                         : &ad_cpu_plain_f32;
-    cpu->kernels[AD_BF16] = isa.avx512 ? &ad_cpu_avx512_bf16 : isa.avx2 ? &ad_cpu_avx2_bf16
-                                                                        : &ad_cpu_plain_bf16;
+    cpu->kernels[AD_BF16] = isa.bf16   ? &ad_cpu_avx512bf16_bf16
+                          : isa.avx512 ? &ad_cpu_avx512_bf16
+                          : isa.avx2   ? &ad_cpu_avx2_bf16 : &ad_cpu_plain_bf16;
     cpu->amx = isa.amx && ad_cpu_amx_allowed();
     cpu->host.base.fastest = isa.bf16 ? AD_BF16 : AD_F32;
     return cpu->amx ? "AMX bf16" : isa.bf16 ? "AVX-512 bf16" : isa.avx512 ? "AVX-512"
@@ -79,7 +80,7 @@ static AdStatus cpu_open(AdBackend **out, const AdDeviceParams *params)
 static bool cpu_supports(const AdBackend *be, AdType type)
 {
     (void)be;
-    return type == AD_F32 || type == AD_BF16;
+    return type == AD_F32 || (type == AD_BF16 && ad_dnnl_isa().avx512);     /* oneDNN's rule */
 }
 
 static const AdOps cpu_ops = {

@@ -143,8 +143,6 @@ static dnnl_status_t append_residual(dnnl_post_ops_t ops, const AdDnnlShape *s, 
 #endif
     if (s->residual == AD_DNNL_APART)
         return dnnl_post_ops_append_binary(ops, dnnl_binary_add, out);
-    if (s->multiply)
-        return dnnl_post_ops_append_binary(ops, dnnl_binary_mul, out);
     return dnnl_success;
 }
 
@@ -299,7 +297,7 @@ bool ad_dnnl_run(AdDnnl *d, AdDnnlPlan *p, const AdDnnlCall *c)
         { 0, p->other, c->other },
     };
     dnnl_exec_arg_t args[AD_COUNT(use)];
-    bool apart = p->shape.multiply || p->shape.residual == AD_DNNL_APART;
+    bool apart = p->shape.residual == AD_DNNL_APART;
     int n = 0;
 
     /* The binary post-operation stands after the activation, if there is one. */

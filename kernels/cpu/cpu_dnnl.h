@@ -20,8 +20,7 @@ typedef struct AdDnnlShape {
     int32_t layout;             /* of the weight: 0 dense, else as ad_dnnl_pack() told         */
     int32_t bias, residual;     /* 0/1, AdDnnlResidual                                         */
     int32_t act;                /* AdAct without GEGLU; applied before the residual            */
-    int32_t multiply;           /* 1: the result is multiplied by `other` (GEGLU's gate)       */
-    int32_t stride;
+    int32_t stride, reserved;
     int64_t rows, ci, co;       /* rows: of a product                                          */
     int64_t n, h, w, oh, ow;    /* of a convolution                                            */
     int64_t kh, kw, pad[4];
@@ -30,7 +29,7 @@ typedef struct AdDnnlShape {
 typedef struct AdDnnlCall {
     void       *out;
     const void *x, *w, *bias;   /* bias: f32                                                   */
-    const void *other;          /* residual apart, or the factor of `multiply`                 */
+    const void *other;          /* residual apart                                              */
     void       *scratch;
 } AdDnnlCall;
 

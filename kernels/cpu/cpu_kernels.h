@@ -24,9 +24,11 @@ typedef struct AdCpuHead {
 } AdCpuHead;
 
 typedef struct AdCpuKernels {
-    /* out[r, :] = norm(x[r, :]) * gamma + beta, then SiLU, then + pos[:] (NULL: none). */
+    /* out[r, :] = norm(x[r, :]) * gamma + beta, then SiLU, then + pos[:] (NULL: none). row: room
+     * for c floats. */
     void (*layer_norm)(void *out, const void *x, const float *gamma, const float *beta,
-                       const float *pos, int64_t rows, int64_t c, float eps, bool silu);
+                       const float *pos, int64_t rows, int64_t c, float eps, bool silu,
+                       float *row);
     /* sum[j] = sum over rows of x[r, j] - x[0, j] of `origin`, and of its square. */
     void (*column_sums)(float *sum, float *square, const void *x, const void *origin, int64_t rows,
                         int64_t c);
@@ -34,6 +36,7 @@ typedef struct AdCpuKernels {
     void (*scale_rows)(void *out, int64_t out_row, const void *x, const float *scale,
                        const float *shift, int64_t rows, int64_t c, bool silu);
     void (*activate)(void *out, const void *x, int64_t n, AdAct act);
+    void (*geglu)(void *out, const void *x, int64_t rows, int64_t n);
     void (*pack_keys)(float *kt, const void *k, int64_t k_row, int keys, int d);
     void (*pack_values)(float *v, const void *x, int64_t x_row, int keys, int d);
     /* Queries first ... first + count - 1 of a head; work: ad_cpu_attend_work(d) floats. */
@@ -56,6 +59,6 @@ static inline size_t ad_cpu_attend_work(int d)
 
 extern const AdCpuKernels ad_cpu_plain_f32,  ad_cpu_plain_bf16;
 extern const AdCpuKernels ad_cpu_avx2_f32,   ad_cpu_avx2_bf16;
-extern const AdCpuKernels ad_cpu_avx512_f32, ad_cpu_avx512_bf16;
+extern const AdCpuKernels ad_cpu_avx512_f32, ad_cpu_avx512_bf16, ad_cpu_avx512bf16_bf16;
 
 #endif

@@ -9,6 +9,8 @@
 #define T           float
 #define LOAD        v_load
 #define STORE       v_store
+#define SILU        v_silu
+#define GELU        v_gelu
 #define TABLE       ad_cpu_avx512_f32
 #define NAME(f)     f##_f32
 #include "cpu_kernels_tmpl.h"
@@ -16,6 +18,8 @@
 #define T           uint16_t
 #define LOAD        v_load_bf16
 #define STORE       v_store_bf16
+#define SILU        v_silu_rough
+#define GELU        v_gelu_rough
 #define TABLE       ad_cpu_avx512_bf16
 #define NAME(f)     f##_bf16
 #include "cpu_kernels_tmpl.h"

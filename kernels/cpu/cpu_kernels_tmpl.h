@@ -3,6 +3,7 @@
  * Not compiled by itself: cpu_kernels_avx512.c, _avx2.c and _plain.c include it twice each, with
  *   T            element type in memory (float or uint16_t)
  *   LOAD, STORE  V from T*, V to T*
+ *   SILU, GELU   as exact as T deserves
  *   TABLE        name of the table this inclusion makes
  *   NAME(f)      f with a suffix of its own
  * SPDX-License-Identifier: LGPL-2.1-or-later */
@@ -33,44 +34,94 @@ static inline void NAME(store_n)(T *p, V x, int n)
 
 /* ---- norms -------------------------------------------------------------------------------- */
 
-/* One row, three passes over a row that sits in the first-level cache. */
+/* One row after the other; it is widened once and then stays in the first-level cache. */
 static void NAME(layer_norm)(void *out, const void *in, const float *gamma, const float *beta,
-                             const float *pos, int64_t rows, int64_t c, float eps, bool silu)
+                             const float *pos, int64_t rows, int64_t c, float eps, bool silu,
+                             float *row)
 {
+    int64_t whole = c / LANES * LANES;
+    int rest = (int)(c - whole);
+
     for (int64_t r = 0; r < rows; r++) {
         const T *x = (const T *)in + r * c;
         T *y = (T *)out + r * c;
-        V sum = v_set(0), square = v_set(0);
-        float mean, scale;
+        V sum = v_set(0), square = v_set(0), mean, scale;
 
-        for (int64_t j = 0; j < c; j += LANES)
-            sum = v_add(sum, NAME(load_n)(x + j, (int)AD_MIN(c - j, LANES)));
-        mean = v_sum(sum) / (float)c;
-        for (int64_t j = 0; j < c; j += LANES) {
-            int n = (int)AD_MIN(c - j, LANES);
-            V d = v_sub(NAME(load_n)(x + j, n), v_set(mean));
+        for (int64_t j = 0; j < whole; j += LANES) {
+            V v = LOAD(x + j);
 
-            if (n < LANES) {
-                float lanes[LANES];
+            v_store(row + j, v);
+            sum = v_add(sum, v);
+        }
+        if (rest) {
+            V v = NAME(load_n)(x + whole, rest);
 
-                v_store(lanes, d);
-                d = v_load_n(lanes, n);
-            }
+            v_store_n(row + whole, v, rest);
+            sum = v_add(sum, v);
+        }
+        mean = v_set(v_sum(sum) / (float)c);
+        for (int64_t j = 0; j < whole; j += LANES) {
+            V d = v_sub(v_load(row + j), mean);
+
             square = v_fma(d, d, square);
         }
-        scale = 1 / sqrtf(v_sum(square) / (float)c + eps);
-        for (int64_t j = 0; j < c; j += LANES) {
-            int n = (int)AD_MIN(c - j, LANES);
-            V d = v_mul(v_sub(NAME(load_n)(x + j, n), v_set(mean)), v_set(scale));
+        if (rest) {
+            float lanes[LANES];
+            V d;
 
-            d = v_fma(d, v_load_n(gamma + j, n), v_load_n(beta + j, n));
+            v_store(lanes, v_sub(v_load_n(row + whole, rest), mean));
+            d = v_load_n(lanes, rest);              /* 0 beyond the row's end */
+            square = v_fma(d, d, square);
+        }
+        scale = v_set(1 / sqrtf(v_sum(square) / (float)c + eps));
+        for (int64_t j = 0; j < c; j += LANES) {
+            int n = j < whole ? LANES : rest;
+            V g = n < LANES ? v_load_n(gamma + j, n) : v_load(gamma + j);
+            V b = n < LANES ? v_load_n(beta + j, n) : v_load(beta + j);
+            V d = v_sub(n < LANES ? v_load_n(row + j, n) : v_load(row + j), mean);
+
+            d = v_fma(v_mul(d, scale), g, b);
             if (silu)
-                d = v_silu(d);
+                d = SILU(d);
             if (pos)
-                d = v_add(d, v_load_n(pos + j, n));
-            NAME(store_n)(y + j, d, n);
+                d = v_add(d, n < LANES ? v_load_n(pos + j, n) : v_load(pos + j));
+            if (n < LANES)
+                NAME(store_n)(y + j, d, n);
+            else
+                STORE(y + j, d);
         }
     }
+}
+
+/* Four vectors of columns [j, j + 4 * LANES) at a time: whole cache lines. */
+static void NAME(four_sums)(float *sum, float *square, const T *x, const T *origin, int64_t rows,
+                            int64_t c)
+{
+    V s0 = v_set(0), s1 = s0, s2 = s0, s3 = s0, q0 = s0, q1 = s0, q2 = s0, q3 = s0;
+    V o0 = LOAD(origin), o1 = LOAD(origin + LANES), o2 = LOAD(origin + 2 * LANES);
+    V o3 = LOAD(origin + 3 * LANES);
+
+    for (int64_t r = 0; r < rows; r++, x += c) {
+        V d0 = v_sub(LOAD(x), o0), d1 = v_sub(LOAD(x + LANES), o1);
+        V d2 = v_sub(LOAD(x + 2 * LANES), o2), d3 = v_sub(LOAD(x + 3 * LANES), o3);
+
+        s0 = v_add(s0, d0);
+        s1 = v_add(s1, d1);
+        s2 = v_add(s2, d2);
+        s3 = v_add(s3, d3);
+        q0 = v_fma(d0, d0, q0);
+        q1 = v_fma(d1, d1, q1);
+        q2 = v_fma(d2, d2, q2);
+        q3 = v_fma(d3, d3, q3);
+    }
+    v_store(sum, s0);
+    v_store(sum + LANES, s1);
+    v_store(sum + 2 * LANES, s2);
+    v_store(sum + 3 * LANES, s3);
+    v_store(square, q0);
+    v_store(square + LANES, q1);
+    v_store(square + 2 * LANES, q2);
+    v_store(square + 3 * LANES, q3);
 }
 
 /* Sums are taken relative to the first row of the picture: the squares then do not drown in the
@@ -78,7 +129,11 @@ static void NAME(layer_norm)(void *out, const void *in, const float *gamma, cons
 static void NAME(column_sums)(float *sum, float *square, const void *in, const void *origin,
                               int64_t rows, int64_t c)
 {
-    for (int64_t j = 0; j < c; j += LANES) {
+    int64_t j = 0;
+
+    for (; j + 4 * LANES <= c; j += 4 * LANES)
+        NAME(four_sums)(sum + j, square + j, (const T *)in + j, (const T *)origin + j, rows, c);
+    for (; j < c; j += LANES) {
         int n = (int)AD_MIN(c - j, LANES);
         V first = NAME(load_n)((const T *)origin + j, n), s = v_set(0), q = v_set(0);
         const T *x = (const T *)in + j;
@@ -100,12 +155,18 @@ static void NAME(scale_rows)(void *out, int64_t out_row, const void *in, const f
     for (int64_t r = 0; r < rows; r++) {
         const T *x = (const T *)in + r * c;
         T *y = (T *)out + r * out_row;
+        int64_t j = 0;
 
-        for (int64_t j = 0; j < c; j += LANES) {
-            int n = (int)AD_MIN(c - j, LANES);
+        for (; j + LANES <= c; j += LANES) {
+            V v = v_fma(LOAD(x + j), v_load(scale + j), v_load(shift + j));
+
+            STORE(y + j, silu ? SILU(v) : v);
+        }
+        if (j < c) {
+            int n = (int)(c - j);
             V v = v_fma(NAME(load_n)(x + j, n), v_load_n(scale + j, n), v_load_n(shift + j, n));
 
-            NAME(store_n)(y + j, silu ? v_silu(v) : v, n);
+            NAME(store_n)(y + j, silu ? SILU(v) : v, n);
         }
     }
 }
@@ -117,18 +178,31 @@ static void NAME(activate)(void *out, const void *in, int64_t count, AdAct act)
         V x = NAME(load_n)((const T *)in + i, n), y = x;
 
         if (act == AD_ACT_SILU)
-            y = v_silu(x);
+            y = SILU(x);
         else if (act == AD_ACT_QUICK_GELU)
             y = v_div(x, v_add(v_set(1), v_exp(v_mul(x, v_set(-1.702f)))));
-        else if (act == AD_ACT_GELU) {
-            float lanes[LANES];
-
-            v_store(lanes, x);
-            for (int k = 0; k < LANES; k++)         /* rare on this backend: oneDNN does it */
-                lanes[k] = 0.5f * lanes[k] * (1 + erff(lanes[k] * 0.70710678f));
-            y = v_load(lanes);
-        }
+        else if (act == AD_ACT_GELU)
+            y = GELU(x);
         NAME(store_n)((T *)out + i, y, n);
+    }
+}
+
+/* out[r, 0..n) = x[r, 0..n) * gelu(x[r, n..2n)) */
+static void NAME(geglu)(void *out, const void *in, int64_t rows, int64_t n)
+{
+    for (int64_t r = 0; r < rows; r++) {
+        const T *value = (const T *)in + 2 * r * n, *gate = value + n;
+        T *y = (T *)out + r * n;
+        int64_t j = 0;
+
+        for (; j + LANES <= n; j += LANES)
+            STORE(y + j, v_mul(LOAD(value + j), GELU(LOAD(gate + j))));
+        if (j < n) {
+            int m = (int)(n - j);
+
+            NAME(store_n)(y + j, v_mul(NAME(load_n)(value + j, m), GELU(NAME(load_n)(gate + j, m))),
+                          m);
+        }
     }
 }
 
@@ -320,6 +394,7 @@ const AdCpuKernels TABLE = {
     .column_sums = NAME(column_sums),
     .scale_rows  = NAME(scale_rows),
     .activate    = NAME(activate),
+    .geglu       = NAME(geglu),
     .pack_keys   = NAME(pack_keys),
     .pack_values = NAME(pack_values),
     .attend      = NAME(attend),
@@ -328,5 +403,7 @@ const AdCpuKernels TABLE = {
 #undef T
 #undef LOAD
 #undef STORE
+#undef SILU
+#undef GELU
 #undef TABLE
 #undef NAME

@@ -5,6 +5,7 @@
  * rows, folded in f64 and in order, then one multiply and add per element.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <math.h>
+#include <omp.h>
 #include <string.h>
 
 #include "cpu_backend.h"
@@ -36,7 +37,8 @@ static void layer_norm(const AdCpu *cpu, const AdNormArgs *a)
 
         k->layer_norm((char *)(uintptr_t)row_of(a->out, row), row_of(a->x, row), a->gamma.data,
                       a->beta.data, pos ? pos + n % a->pos.dim[2] * c : NULL, rows, c, a->eps,
-                      a->silu);
+                      a->silu, (float *)a->scratch.data + (size_t)omp_get_thread_num() *
+                                                              ad_round_up((size_t)c, AD_ALIGN));
     }
 }
 
@@ -142,7 +144,8 @@ AdStatus ad_cpu_norm(AdBackend *be, const AdNormArgs *a)
 {
     const AdCpu *cpu = ad_cpu_of(be);
     GroupWork work;
-    size_t need = a->groups ? group_work(a, &work) : 0;
+    size_t row = ad_round_up((size_t)a->x.dim[3], AD_ALIGN) * sizeof(float);
+    size_t need = a->groups ? group_work(a, &work) : (size_t)cpu->threads * row;
     int before;
 
     if (a->scratch.need) {

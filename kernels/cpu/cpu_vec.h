@@ -1,7 +1,7 @@
-/* cpu_vec.h - a dozen vector words for three kinds of processor.
+/* cpu_vec.h - a dozen vector words for the kinds of processor there are.
  *
- * Included by cpu_kernels_*.c after one of AD_VEC_AVX512, AD_VEC_AVX2 or neither was defined, and
- * by nothing else. V is LANES floats; a bf16 value is widened on load and rounded on store.
+ * Included by cpu_kernels_*.c after one of AD_VEC_AVX512 (with or without AD_VEC_BF16), AD_VEC_AVX2
+ * or neither was defined, and by nothing else. V is LANES floats; a bf16 value is widened on load and rounded on store.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #ifndef AD_CPU_VEC_H
 #define AD_CPU_VEC_H
@@ -33,6 +33,8 @@ static inline float v_top(V x)                  { return _mm512_reduce_max_ps(x)
 static inline V v_round(V x)                    { return _mm512_roundscale_ps(x, 8); }
 static inline V v_ldexp(V x, V n)               { return _mm512_scalef_ps(x, n); }
 
+static inline V v_inverse(V x)                  { return _mm512_rcp14_ps(x); }    /* 2^-14 */
+
 static inline __mmask16 v_first(int n)          { return (__mmask16)((1u << n) - 1); }
 
 static inline V v_load_n(const float *p, int n)
@@ -50,6 +52,12 @@ static inline V v_widen(__m256i half)
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
 }
 
+#if defined(AD_VEC_BF16)
+
+static inline __m256i v_narrow(V x)             { return (__m256i)_mm512_cvtneps_pbh(x); }
+
+#else
+
 /* Nearest, ties to even; a NaN stays one. */
 static inline __m256i v_narrow(V x)
 {
@@ -61,6 +69,8 @@ static inline __m256i v_narrow(V x)
     up = _mm512_mask_or_epi32(up, nan, bits, _mm512_set1_epi32(0x400000));
     return _mm512_cvtepi32_epi16(_mm512_srli_epi32(up, 16));
 }
+
+#endif
 
 static inline V v_load_bf16(const uint16_t *p)
 {
@@ -90,6 +100,7 @@ static inline V v_max(V a, V b)                 { return _mm256_max_ps(a, b); }
 static inline V v_min(V a, V b)                 { return _mm256_min_ps(a, b); }
 static inline V v_fma(V a, V b, V c)            { return _mm256_fmadd_ps(a, b, c); }
 static inline V v_round(V x)                    { return _mm256_round_ps(x, 8); }
+static inline V v_inverse(V x)                  { return _mm256_rcp_ps(x); }      /* 2^-11 */
 
 static inline float v_sum(V x)
 {
@@ -177,6 +188,7 @@ static inline V v_min(V a, V b)                 { V_EACH(y, a.v[i] < b.v[i] ? a.
 static inline V v_fma(V a, V b, V c)            { V_EACH(y, a.v[i] * b.v[i] + c.v[i]); }
 static inline V v_round(V x)                    { V_EACH(y, rintf(x.v[i])); }
 static inline V v_ldexp(V x, V n)               { V_EACH(y, ldexpf(x.v[i], (int)n.v[i])); }
+static inline V v_inverse(V x)                  { V_EACH(y, 1 / x.v[i]); }
 
 static inline void v_store(float *p, V x)       { memcpy(p, x.v, sizeof(x.v)); }
 static inline void v_store_n(float *p, V x, int n)
@@ -225,9 +237,57 @@ static inline V v_exp(V x)
     return v_ldexp(y, n);
 }
 
+/* 2^x with an error of 1e-4, for results that are rounded to bf16 (4e-3). */
+static inline V v_exp2_rough(V x)
+{
+    V n, f, y;
+
+    x = v_min(v_max(x, v_set(-126)), v_set(126));   /* 1 + 2^126 still has an inverse */
+    n = v_round(x);
+    f = v_sub(x, n);
+    y = v_fma(f, v_set(0.0551716691f), v_set(0.2426203504f));
+    y = v_fma(y, f, v_set(0.6932677022f));
+    y = v_fma(y, f, v_set(0.9999280536f));
+    return v_ldexp(y, n);
+}
+
 static inline V v_silu(V x)
 {
     return v_div(x, v_add(v_set(1), v_exp(v_sub(v_set(0), x))));
+}
+
+static inline V v_silu_rough(V x)
+{
+    V e = v_exp2_rough(v_mul(x, v_set(-1.44269504f)));
+
+    return v_mul(x, v_inverse(v_add(v_set(1), e)));
+}
+
+/* x * (1 + erf(x / sqrt 2)) / 2; erf by Abramowitz and Stegun 7.1.26, error 1.5e-7. */
+static inline V v_gelu(V x)
+{
+    V z = v_mul(v_max(x, v_sub(v_set(0), x)), v_set(0.70710678118654752f));
+    V t = v_div(v_set(1), v_fma(z, v_set(0.3275911f), v_set(1))), y, tail;
+
+    y = v_fma(t, v_set(1.061405429f), v_set(-1.453152027f));
+    y = v_fma(y, t, v_set(1.421413741f));
+    y = v_fma(y, t, v_set(-0.284496736f));
+    y = v_fma(y, t, v_set(0.254829592f));
+    tail = v_mul(v_mul(v_mul(y, t), v_exp(v_sub(v_set(0), v_mul(z, z)))), v_set(0.5f));
+    /* 1 - tail right of 0, tail left of it: x Phi(x) = max(x, 0) - |x| tail */
+    return v_sub(v_max(x, v_set(0)), v_mul(v_mul(z, v_set(1.41421356237309505f)), tail));
+}
+
+/* The same with an error of 3e-5: Phi as a logistic function of an odd polynomial, fitted; its
+ * coefficients have the -log2(e) of the exponential in them. */
+static inline V v_gelu_rough(V x)
+{
+    V square = v_min(v_mul(x, x), v_set(40)), y, e;
+
+    y = v_fma(square, v_set(1.016496434e-3f), v_set(-1.067895443e-1f));
+    y = v_fma(y, square, v_set(-2.301106028f));
+    e = v_exp2_rough(v_mul(x, y));
+    return v_mul(x, v_inverse(v_add(v_set(1), e)));
 }
 
 #endif
