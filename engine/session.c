@@ -108,8 +108,12 @@ static void time_pass(AdSession *s)
 
     if (!wave)
         ad_exec_fail(&s->exec, AD_ERR_NOMEM, "no memory for timesteps");
-    for (int i = 0; i < n && wave; i++)
-        ad_time_sinusoid(s->schedule.t[i], c, wave + (size_t)i * (size_t)c);
+    for (int i = 0; i < n && wave; i++) {
+        AdRow row;                              /* two-stage schedulers know more than steps */
+
+        ad_schedule_row(&s->schedule, i, &row);
+        ad_time_sinusoid(row.timestep, c, wave + (size_t)i * (size_t)c);
+    }
     if (wave) {
         ad_convert(wave, s->exec.type, wave, AD_F32, (int64_t)n * c);   /* never grows */
         upload(s, sinusoids, wave);
