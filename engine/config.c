@@ -409,11 +409,12 @@ static void flag(AdFields *f, const char *name, int *value)
 
 AdStatus ad_scheduler_config_read(AdContext *ctx, const char *path, AdSchedulerConfig *c)
 {
-    AdFields f;
+    AdFields f = { .ctx = ctx, .path = path };
     json_t *list;
 
     ad_scheduler_config_absent(c);
-    if (open_fields(ctx, path, &f) < 0)
+    f.status = ad_json_load_python(ctx, path, AD_CAP_CONFIG, &f.root);
+    if (f.status < 0)
         return f.status;
     ad_field_text(&f, "_class_name", c->class_name, sizeof(c->class_name));
     ad_field_text(&f, "beta_schedule", c->beta_schedule, sizeof(c->beta_schedule));
@@ -449,5 +450,6 @@ AdStatus ad_scheduler_config_read(AdContext *ctx, const char *path, AdSchedulerC
     c->disable_corrector = json_is_array(list) ? (int)json_array_size(list) : 0;
     ad_field_must_be(&f, "use_flow_sigmas", "false");
     ad_field_must_be(&f, "trained_betas", "null");
+    ad_field_must_be(&f, "lambda_min_clipped", "null");
     return close_fields(&f);
 }

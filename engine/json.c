@@ -34,7 +34,30 @@ static Census census(const char *s, size_t n)
     return c;
 }
 
-AdStatus ad_json_load(AdContext *ctx, const char *path, size_t cap, json_t **root)
+/* -Infinity and Infinity outside strings become null. */
+static void blank_infinities(char *s, size_t n)
+{
+    static const char *const words[] = { "-Infinity", "Infinity" };
+    bool in_string = false;
+
+    for (size_t i = 0; i < n; i++) {
+        if (in_string && s[i] == '\\')
+            i++;
+        else if (s[i] == '"')
+            in_string = !in_string;
+        for (size_t k = 0; k < AD_COUNT(words) && !in_string; k++) {
+            size_t m = strlen(words[k]);
+
+            if (n - i < m || memcmp(s + i, words[k], m))
+                continue;
+            memset(s + i, ' ', m);
+            memcpy(s + i, "null", 4);
+            break;
+        }
+    }
+}
+
+static AdStatus load(AdContext *ctx, const char *path, size_t cap, bool python, json_t **root)
 {
     json_error_t error;
     char *text, quoted[AD_QUOTE_TEXT];
@@ -46,6 +69,8 @@ AdStatus ad_json_load(AdContext *ctx, const char *path, size_t cap, json_t **roo
     *root = NULL;
     if (st < 0)
         return st;
+    if (python)
+        blank_infinities(text, n);
     special = ad_file_special(text, n);
     c = census(text, n);
     if (special)
@@ -65,6 +90,16 @@ AdStatus ad_json_load(AdContext *ctx, const char *path, size_t cap, json_t **roo
     }
     ad_free(text);
     return st;
+}
+
+AdStatus ad_json_load(AdContext *ctx, const char *path, size_t cap, json_t **root)
+{
+    return load(ctx, path, cap, false, root);
+}
+
+AdStatus ad_json_load_python(AdContext *ctx, const char *path, size_t cap, json_t **root)
+{
+    return load(ctx, path, cap, true, root);
 }
 
 AdStatus ad_field_fail(AdFields *f, AdStatus status, const char *format, ...)

@@ -268,6 +268,19 @@ static void an_unknown_field_changes_nothing(const struct Foreign *f)
     }
 }
 
+static void infinities_of_python_are_null(void)
+{
+    AdSchedulerConfig c;
+
+    CHECK_STATUS(read_config("{\"lambda_min_clipped\":-Infinity,\"sigma_max\": Infinity ,"
+                             "\"beta_schedule\":\"a \\\" -Infinity\",\"steps_offset\":7}", &c), AD_OK);
+    CHECK(c.sigma_max == -1 && c.steps_offset == 7);
+    CHECK_TEXT(c.beta_schedule, "a \" -Infinity");
+    CHECK_STATUS(read_config("{\"sigma_max\":NaN}", &c), AD_ERR_FORMAT);
+    CHECK_STATUS(read_config("{\"sigma_max\":--Infinity}", &c), AD_ERR_FORMAT);
+    CHECK_STATUS(read_config("{\"lambda_min_clipped\":-5.1}", &c), AD_ERR_UNSUPPORTED);
+}
+
 /* ---- roundings ---------------------------------------------------------------------------- */
 
 static void halves_are_rounded_as_numpy_meets_them(void)
@@ -408,6 +421,7 @@ int main(void)
     RUN(solver_types_of_the_other_solver_mean_the_own_default);
     EACH(foreign, an_unknown_field_changes_nothing, "to %s means nothing %s", foreign[i_].name,
          foreign[i_].field)
+    RUN(infinities_of_python_are_null);
     RUN(halves_are_rounded_as_numpy_meets_them);
     RUN(exponential_sigmas_begin_one_timestep_early);
     RUN(zero_snr_matters_only_where_a_timestep_is_pure_noise);
