@@ -296,6 +296,18 @@ static AdStatus check_params(AdModel *m, const AdSessionParams *p)
     if (p->original_steps < 1 || p->original_steps > AD_MAX_STEPS)
         return ad_fail(ctx, AD_ERR_INVALID, "original_steps=%d: 1 to %d are allowed",
                        p->original_steps, AD_MAX_STEPS);
+    if (p->steps_offset != AD_AUTO && (p->steps_offset < 0 || p->steps_offset > 1000))
+        return ad_fail(ctx, AD_ERR_INVALID, "steps_offset=%d: 0 to 1000 are allowed",
+                       p->steps_offset);
+    if (p->clip_sample < AD_AUTO || p->clip_sample > 1)
+        return ad_fail(ctx, AD_ERR_INVALID, "clip_sample=%d: 0 and 1 are allowed", p->clip_sample);
+    if (p->use_karras_sigmas < AD_AUTO || p->use_karras_sigmas > 1)
+        return ad_fail(ctx, AD_ERR_INVALID, "use_karras_sigmas=%d: 0 and 1 are allowed",
+                       p->use_karras_sigmas);
+    if ((unsigned)p->rng > AD_RNG_CUDA || (unsigned)p->motion_norm > AD_MOTION_NORM_FRAME ||
+        (unsigned)p->prompt_syntax > AD_PROMPT_WEIGHTED)
+        return ad_fail(ctx, AD_ERR_INVALID, "rng=%d, motion_norm=%d, prompt_syntax=%d: 0 and 1 are "
+                       "allowed", (int)p->rng, (int)p->motion_norm, (int)p->prompt_syntax);
     if (p->rng_gpu[0] < 1 || p->rng_gpu[0] > 65536 || p->rng_gpu[1] < 256 || p->rng_gpu[1] > 65536)
         return ad_fail(ctx, AD_ERR_INVALID, "rng_gpu=%dx%d: SMs x threads per SM, at least 1x256",
                        p->rng_gpu[0], p->rng_gpu[1]);
@@ -531,12 +543,12 @@ AdStatus ad_session_step(AdSession *s)
     AdStatus st;
     bool last = s->step + 1 == s->schedule.evals;
 
-    if (!s->running)
-        return ad_fail(s->model->ctx, AD_ERR_INVALID, "no clip in progress");
-    if (stopping(s)) {
+    if (atomic_load(&s->cancelled) || (s->running && stopping(s))) {
         s->running = false;
         return cancelled(s);
     }
+    if (!s->running)
+        return ad_fail(s->model->ctx, AD_ERR_INVALID, "no clip in progress");
     ad_schedule_row(&s->schedule, s->step, &row);
     model_pass(s, s->step, row.input_scale);
     if (row.noise) {
@@ -581,6 +593,8 @@ AdStatus ad_session_decode(AdSession *s, int frame, AdImage *out)
     size_t row = (size_t)s->params.width * 3;
     const uint8_t *from;
 
+    if (atomic_load(&s->cancelled))
+        return cancelled(s);
     if (!s->finished)
         return ad_fail(ctx, AD_ERR_INVALID, "the clip is not finished");
     if (frame < 0 || frame >= s->params.frames)
