@@ -37,6 +37,11 @@ static void clean(void)
     nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
+void scratch_remove(const char *name)
+{
+    nftw(scratch(name), remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
 const char *scratch(const char *name)
 {
     static char paths[16][512];
