@@ -92,7 +92,8 @@ AD_API void ad_context_defaults(AdContextParams *params);
 
 /* Open a device. "auto" takes CUDA where it works, else the CPU, and logs one line saying which.
  * The reason of a failure goes to the log callback (there is no context to ask).
- * Returns AD_OK; AD_ERR_NOMEM; AD_ERR_INVALID (no such device name, threads < 0); AD_ERR_BACKEND. */
+ * Returns AD_OK; AD_ERR_NOMEM; AD_ERR_INVALID (no such device name, threads < 0);
+ * AD_ERR_BACKEND. */
 AD_API AdStatus ad_context_create(AdContext **out, const AdContextParams *params);
 
 /* Models and sessions of the context must be destroyed before. NULL-safe; *ctx becomes NULL. */
@@ -113,26 +114,26 @@ typedef enum AdPrecision {
 } AdPrecision;
 
 typedef struct AdModelParams {
-    const char *model;          /* diffusers folder, or one checkpoint file; NULL: the demo model  */
-    const char *motion_adapter; /* MotionAdapter folder or file; NULL: the model's own             */
-    const char *vae;            /* folder or file; NULL: the model's own                           */
-    const char *tokenizer;      /* folder with vocab.json and merges.txt; NULL: the model's own    */
-    const char *lora;           /* "path[@scale]|path[@scale]..."; NULL: none                      */
-    const char *motion_lora;    /* same form                                                       */
-    const char *embedding;      /* "token@path|token@path...": textual inversion                   */
-    AdPrecision precision;      /* auto: the fastest type the device does well                     */
-    int         offload;        /* not 0: idle parts wait in host memory                           */
+    const char *model;          /* diffusers folder, or one checkpoint file; NULL: the demo model */
+    const char *motion_adapter; /* MotionAdapter folder or file; NULL: the model's own            */
+    const char *vae;            /* folder or file; NULL: the model's own                          */
+    const char *tokenizer;      /* folder with vocab.json and merges.txt; NULL: the model's own   */
+    const char *lora;           /* "path[@scale]|path[@scale]..."; NULL: none                     */
+    const char *motion_lora;    /* same form                                                      */
+    const char *embedding;      /* "token@path|token@path...": textual inversion                  */
+    AdPrecision precision;      /* auto: the fastest type the device does well                    */
+    int         offload;        /* not 0: idle parts wait in host memory                          */
 } AdModelParams;
 
 typedef struct AdModelInfo {
-    char name[128];             /* last part of the path                                           */
-    char hash[17];              /* 16 hex digits over headers, sizes and a sample of the data      */
-    char adapters[256];         /* names and hashes of motion adapter, vae, LoRAs; "" if none      */
-    char device[128];           /* "2 threads, AMX bf16"                                           */
-    char precision[8];          /* "fp32", "fp16", "bf16"                                          */
-    int  width, height;         /* pixels the model was made for                                   */
-    int  max_frames;            /* length of the motion module's positional table                  */
-    int  random_weights;        /* the weights are the placeholder made without training           */
+    char name[128];             /* last part of the path                                          */
+    char hash[17];              /* 16 hex digits over headers, sizes and a sample of the data     */
+    char adapters[256];         /* names and hashes of motion adapter, vae, LoRAs; "" if none     */
+    char device[128];           /* "2 threads, AMX bf16"                                          */
+    char precision[8];          /* "fp32", "fp16", "bf16"                                         */
+    int  width, height;         /* pixels the model was made for                                  */
+    int  max_frames;            /* length of the motion module's positional table                 */
+    int  random_weights;        /* the weights are the placeholder made without training          */
 } AdModelInfo;
 
 AD_API void ad_model_defaults(AdModelParams *params);

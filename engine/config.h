@@ -40,7 +40,7 @@ typedef struct AdUnetConfig {
     int   motion_down_depth[AD_LEVELS][AD_LAYERS], motion_up_depth[AD_LEVELS][AD_LAYERS];
     int   motion_mid_depth[AD_LAYERS];
     int   max_frames;                   /* rows of the positional table */
-    bool  is_motion_model;              /* the file is a UNetMotionModel: motion weights are in it */
+    bool  is_motion_model;             /* the file is a UNetMotionModel: motion weights are in it */
 } AdUnetConfig;
 
 typedef struct AdVaeConfig {

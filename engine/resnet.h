@@ -14,8 +14,8 @@ typedef struct AdResnet {
 } AdResnet;
 
 typedef struct AdResnetShape {
-    int   ci, ci2, co;                  /* channels of input, of the skip beside it (0: none), out */
-    int   time;                         /* width of the time vector; 0: none                       */
+    int   ci, ci2, co;                 /* channels of input, of the skip beside it (0: none), out */
+    int   time;                        /* width of the time vector; 0: none                       */
     int   groups;
     float eps;
 } AdResnetShape;

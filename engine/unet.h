@@ -8,7 +8,7 @@
 
 #define AD_TEXT_BLOCKS 256      /* transformer blocks with text attention in one UNet */
 
-typedef struct AdSpatial {      /* "attentions.i": norm, projection, transformer blocks, projection */
+typedef struct AdSpatial {      /* "attentions.i": norm, projection, blocks, projection */
     AdNorm        norm;
     AdLinear      proj_in, proj_out;
     int           depth, heads;
@@ -44,8 +44,8 @@ typedef struct AdUnetWeights {
 void ad_unet_bind(AdBinder *b, const AdUnetConfig *config, AdUnetWeights *w);
 void ad_unet_free(AdUnetWeights *w);
 
-/* Sinusoids [1, 1, rows, c0] of timesteps -> time vectors, out [1, 1, rows, 4*c0], after SiLU, which
- * is what every resnet wants. */
+/* Sinusoids [1, 1, rows, c0] of timesteps -> time vectors, out [1, 1, rows, 4*c0], after SiLU,
+ * which is what every resnet wants. */
 void ad_unet_time(AdExec *x, const AdUnetWeights *w, AdTensor sinusoids, AdTensor out);
 
 /* cos and sin of t times falling frequencies: c numbers, c even. */

@@ -1,7 +1,6 @@
 /* weights.c - tensors of one part, from files and folders; see weights.h.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <dirent.h>
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
