@@ -9,8 +9,9 @@
 
 #include "../backend.h"
 
-/* One head's keys and values, repacked for the attention loops: kt [d, keys'] and v [keys, d'],
- * f32, where keys' and d' are rounded up to AD_CPU_PAD and the rest is zero. */
+/* One head's keys and values, repacked for the attention loops: kt [d, keys'] in blocks of
+ * AD_CPU_KEYS keys and v [keys, d'], f32, where keys' and d' are rounded up to AD_CPU_PAD and the
+ * rest is zero. */
 #define AD_CPU_PAD 16
 
 typedef struct AdCpuHead {
@@ -43,8 +44,8 @@ typedef struct AdCpuKernels {
     void (*attend)(const AdCpuHead *head, int first, int count, float *work);
 } AdCpuKernels;
 
-/* Queries handled together, keys per block of the online softmax. */
-#define AD_CPU_QUERIES 4
+/* Most queries handled together, keys per block of the online softmax. */
+#define AD_CPU_QUERIES 8
 #define AD_CPU_KEYS    128
 
 static inline size_t ad_cpu_padded(int n)

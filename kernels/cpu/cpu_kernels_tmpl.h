@@ -208,24 +208,31 @@ static void NAME(geglu)(void *out, const void *in, int64_t rows, int64_t n)
 
 /* ---- attention ---------------------------------------------------------------------------- */
 
+/* Blocks of AD_CPU_KEYS keys, each [d, keys of the block]: with rows as long as all keys, 4096 bytes
+ * apart for 1024 of them, a column would fall into one set of the first-level cache. */
 static void NAME(pack_keys)(float *kt, const void *k, int64_t k_row, int keys, int d)
 {
-    int64_t row = (int64_t)ad_cpu_padded(keys);
+    int padded = (int)ad_cpu_padded(keys);
 
-    for (int j = 0; j < keys; j++) {
-        const T *x = (const T *)k + j * k_row;
+    for (int first = 0; first < padded; first += AD_CPU_KEYS) {
+        int row = AD_MIN(padded - first, AD_CPU_KEYS), count = AD_MIN(keys - first, row);
+        float *block = kt + (int64_t)first * d;
 
-        for (int i = 0; i < d; i += LANES) {
-            int n = AD_MIN(d - i, LANES);
-            float lanes[LANES];
+        for (int j = 0; j < count; j++) {
+            const T *x = (const T *)k + (first + j) * k_row;
 
-            v_store(lanes, NAME(load_n)(x + i, n));
-            for (int l = 0; l < n; l++)
-                kt[(i + l) * row + j] = lanes[l];
+            for (int i = 0; i < d; i += LANES) {
+                int n = AD_MIN(d - i, LANES);
+                float lanes[LANES];
+
+                v_store(lanes, NAME(load_n)(x + i, n));
+                for (int l = 0; l < n; l++)
+                    block[(i + l) * row + j] = lanes[l];
+            }
         }
+        for (int i = 0; i < d && count < row; i++)
+            memset(block + i * row + count, 0, (size_t)(row - count) * sizeof(float));
     }
-    for (int i = 0; i < d; i++)
-        memset(kt + i * row + keys, 0, (size_t)(row - keys) * sizeof(float));
 }
 
 static void NAME(pack_values)(float *v, const void *in, int64_t in_row, int keys, int d)
@@ -241,34 +248,51 @@ static void NAME(pack_values)(float *v, const void *in, int64_t in_row, int keys
     }
 }
 
-/* s[4, AD_CPU_KEYS] = q[4, d] kt[d, first ... first + count), count a multiple of LANES. */
-static void NAME(scores)(float *s, const float *q, size_t q_row, const AdCpuHead *h, int first,
-                         int count)
+/* s[QUERIES, wide vectors] = q[QUERIES, d] k[d, wide vectors]; `wide` is a constant at each call. */
+static inline AD_INLINE void NAME(scores_part)(float *s, const float *q, size_t q_row,
+                                               const float *k, int row, int d, int wide)
 {
-    int64_t row = (int64_t)ad_cpu_padded(h->keys);
+    V a[QUERIES][WIDE];
 
-    for (int j = 0; j < count; j += 2 * LANES) {
-        int pair = j + LANES < count ? LANES : 0;       /* the last one alone: computed twice */
-        const float *k = h->kt + first + j;
-        V a[AD_CPU_QUERIES], b[AD_CPU_QUERIES];
+    AD_UNROLL
+    for (int r = 0; r < QUERIES; r++)
+        AD_UNROLL
+        for (int w = 0; w < wide; w++)
+            a[r][w] = v_set(0);
+    for (int i = 0; i < d; i++, k += row) {
+        V key[WIDE];
 
-        for (int r = 0; r < AD_CPU_QUERIES; r++)
-            a[r] = b[r] = v_set(0);
-        for (int i = 0; i < h->d; i++, k += row) {
-            V k0 = v_load(k), k1 = v_load(k + pair);
+        AD_UNROLL
+        for (int w = 0; w < wide; w++)
+            key[w] = v_load(k + w * LANES);
+        AD_UNROLL
+        for (int r = 0; r < QUERIES; r++) {
+            V x = v_set(q[(size_t)r * q_row + (size_t)i]);
 
-            for (int r = 0; r < AD_CPU_QUERIES; r++) {
-                V x = v_set(q[r * q_row + i]);
-
-                a[r] = v_fma(x, k0, a[r]);
-                b[r] = v_fma(x, k1, b[r]);
-            }
-        }
-        for (int r = 0; r < AD_CPU_QUERIES; r++) {
-            v_store(s + r * AD_CPU_KEYS + j, a[r]);
-            v_store(s + r * AD_CPU_KEYS + j + pair, b[r]);
+            AD_UNROLL
+            for (int w = 0; w < wide; w++)
+                a[r][w] = v_fma(x, key[w], a[r][w]);
         }
     }
+    AD_UNROLL
+    for (int r = 0; r < QUERIES; r++)
+        AD_UNROLL
+        for (int w = 0; w < wide; w++)
+            v_store(s + r * AD_CPU_KEYS + w * LANES, a[r][w]);
+}
+
+/* s[QUERIES, AD_CPU_KEYS] = q[QUERIES, d] times the keys of the block at `first`, all of them. */
+static void NAME(scores)(float *s, const float *q, size_t q_row, const AdCpuHead *h, int first)
+{
+    int row = AD_MIN((int)ad_cpu_padded(h->keys) - first, AD_CPU_KEYS), j = 0;
+    const float *k = h->kt + (int64_t)first * h->d;
+
+    for (; j + WIDE * LANES <= row; j += WIDE * LANES)
+        NAME(scores_part)(s + j, q, q_row, k + j, row, h->d, WIDE);
+    if (WIDE > 2 && row - j == 2 * LANES)
+        NAME(scores_part)(s + j, q, q_row, k + j, row, h->d, 2);
+    else if (row > j)
+        NAME(scores_part)(s + j, q, q_row, k + j, row, h->d, 1);
 }
 
 static float NAME(largest)(const float *s, int count, float top)
@@ -307,47 +331,63 @@ static float NAME(weights)(float *s, int count, float top)
     return v_sum(sum);
 }
 
-/* y[4, d'] = y * keep[r] + s[4, count] v[first ..., d'] */
+/* y[QUERIES, wide vectors] = y * keep[r] + s[QUERIES, count] v[count, wide vectors] */
+static inline AD_INLINE void NAME(mix_part)(float *y, const float *s, const float *keep,
+                                            const float *v, int row, int count, int wide)
+{
+    V a[QUERIES][WIDE];
+
+    AD_UNROLL
+    for (int r = 0; r < QUERIES; r++)
+        AD_UNROLL
+        for (int w = 0; w < wide; w++)
+            a[r][w] = v_mul(v_load(y + r * row + w * LANES), v_set(keep[r]));
+    for (int j = 0; j < count; j++, v += row) {
+        V value[WIDE];
+
+        AD_UNROLL
+        for (int w = 0; w < wide; w++)
+            value[w] = v_load(v + w * LANES);
+        AD_UNROLL
+        for (int r = 0; r < QUERIES; r++) {
+            V x = v_set(s[r * AD_CPU_KEYS + j]);
+
+            AD_UNROLL
+            for (int w = 0; w < wide; w++)
+                a[r][w] = v_fma(x, value[w], a[r][w]);
+        }
+    }
+    AD_UNROLL
+    for (int r = 0; r < QUERIES; r++)
+        AD_UNROLL
+        for (int w = 0; w < wide; w++)
+            v_store(y + r * row + w * LANES, a[r][w]);
+}
+
+/* y[QUERIES, d'] = y * keep[r] + s[QUERIES, count] v[first ..., d'] */
 static void NAME(mix)(float *y, const float *s, const float *keep, const AdCpuHead *h, int first,
                       int count)
 {
-    int row = (int)ad_cpu_padded(h->d);
+    int row = (int)ad_cpu_padded(h->d), i = 0;
+    const float *v = h->v + (int64_t)first * row;
 
-    for (int i = 0; i < row; i += 2 * LANES) {
-        int pair = i + LANES < row ? LANES : 0;
-        const float *v = h->v + (int64_t)first * row + i;
-        V a[AD_CPU_QUERIES], b[AD_CPU_QUERIES];
-
-        for (int r = 0; r < AD_CPU_QUERIES; r++) {
-            a[r] = v_mul(v_load(y + r * row + i), v_set(keep[r]));
-            b[r] = v_mul(v_load(y + r * row + i + pair), v_set(keep[r]));
-        }
-        for (int j = 0; j < count; j++, v += row) {
-            V v0 = v_load(v), v1 = v_load(v + pair);
-
-            for (int r = 0; r < AD_CPU_QUERIES; r++) {
-                V x = v_set(s[r * AD_CPU_KEYS + j]);
-
-                a[r] = v_fma(x, v0, a[r]);
-                b[r] = v_fma(x, v1, b[r]);
-            }
-        }
-        for (int r = 0; r < AD_CPU_QUERIES; r++) {
-            v_store(y + r * row + i, a[r]);
-            v_store(y + r * row + i + pair, b[r]);
-        }
-    }
+    for (; i + WIDE * LANES <= row; i += WIDE * LANES)
+        NAME(mix_part)(y + i, s, keep, v + i, row, count, WIDE);
+    if (WIDE > 2 && row - i == 2 * LANES)
+        NAME(mix_part)(y + i, s, keep, v + i, row, count, 2);
+    else if (row > i)
+        NAME(mix_part)(y + i, s, keep, v + i, row, count, 1);
 }
 
-/* AD_CPU_QUERIES queries from `first` (the last one repeated when there are fewer). */
-static void NAME(attend_four)(const AdCpuHead *h, int first, int count, float *work)
+/* QUERIES queries from `first` (the last one repeated when there are fewer). */
+static void NAME(attend_block)(const AdCpuHead *h, int first, int count, float *work)
 {
     size_t row = ad_cpu_padded(h->d);
-    float *s = work, *q = s + AD_CPU_QUERIES * AD_CPU_KEYS, *y = q + AD_CPU_QUERIES * row;
-    float top[AD_CPU_QUERIES], sum[AD_CPU_QUERIES] = { 0 }, keep[AD_CPU_QUERIES];
+    float *s = work, *q = s + QUERIES * AD_CPU_KEYS, *y = q + QUERIES * row;
+    float top[QUERIES], sum[QUERIES] = { 0 }, keep[QUERIES];
     int keys = h->causal ? AD_MIN(first + count, h->keys) : h->keys;
 
-    for (int r = 0; r < AD_CPU_QUERIES; r++) {
+    for (int r = 0; r < QUERIES; r++) {
         const T *x = (const T *)h->q + (first + AD_MIN(r, count - 1)) * h->q_row;
 
         top[r] = -INFINITY;
@@ -357,12 +397,12 @@ static void NAME(attend_four)(const AdCpuHead *h, int first, int count, float *w
             v_store_n(q + r * row + i, v_mul(NAME(load_n)(x + i, n), v_set(h->scale)), n);
         }
     }
-    memset(y, 0, AD_CPU_QUERIES * row * sizeof(float));
+    memset(y, 0, QUERIES * row * sizeof(float));
     for (int j = 0; j < keys; j += AD_CPU_KEYS) {
         int n = AD_MIN(keys - j, AD_CPU_KEYS);
 
-        NAME(scores)(s, q, row, h, j, (int)ad_round_up((size_t)n, LANES));
-        for (int r = 0; r < AD_CPU_QUERIES; r++) {
+        NAME(scores)(s, q, row, h, j);
+        for (int r = 0; r < QUERIES; r++) {
             int seen = h->causal ? AD_MIN(n, first + AD_MIN(r, count - 1) + 1 - j) : n;
             float *line = s + r * AD_CPU_KEYS, high = NAME(largest)(line, seen, top[r]);
 
@@ -385,8 +425,8 @@ static void NAME(attend_four)(const AdCpuHead *h, int first, int count, float *w
 
 static void NAME(attend)(const AdCpuHead *head, int first, int count, float *work)
 {
-    for (int i = 0; i < count; i += AD_CPU_QUERIES)
-        NAME(attend_four)(head, first + i, AD_MIN(count - i, AD_CPU_QUERIES), work);
+    for (int i = 0; i < count; i += QUERIES)
+        NAME(attend_block)(head, first + i, AD_MIN(count - i, QUERIES), work);
 }
 
 const AdCpuKernels TABLE = {

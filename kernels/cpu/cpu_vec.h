@@ -11,11 +11,23 @@
 
 #include "../tensor.h"
 
+/* For functions whose short loops must be unrolled, so that what they add up stays in registers:
+ * gcc's -O2 keeps such arrays in memory and attention then runs at half its speed. */
+#if defined(__GNUC__)
+#define AD_INLINE __attribute__((always_inline))
+#define AD_UNROLL _Pragma("GCC unroll 8")
+#else
+#define AD_INLINE
+#define AD_UNROLL
+#endif
+
 #if defined(AD_VEC_AVX512)
 
 #include <immintrin.h>
 
-#define LANES 16
+#define LANES   16
+#define QUERIES 8               /* accumulators of attention: QUERIES x WIDE vectors */
+#define WIDE    3
 typedef __m512 V;
 
 static inline V v_set(float x)                  { return _mm512_set1_ps(x); }
@@ -86,7 +98,9 @@ static inline void v_store_bf16(uint16_t *p, V x)
 
 #include <immintrin.h>
 
-#define LANES 8
+#define LANES   8
+#define QUERIES 4
+#define WIDE    2
 typedef __m256 V;
 
 static inline V v_set(float x)                  { return _mm256_set1_ps(x); }
@@ -166,7 +180,9 @@ static inline void v_store_bf16(uint16_t *p, V x)
 
 #else
 
-#define LANES 8
+#define LANES   8
+#define QUERIES 4
+#define WIDE    2
 typedef struct V { float v[LANES]; } V;
 
 #define V_EACH(result, expression)                                                      \
