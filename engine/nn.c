@@ -6,9 +6,6 @@
 
 #include "nn.h"
 
-/* Rows of one piece of a feed-forward: its inner result (4c or 8c wide) should stay in a cache. */
-#define FEED_FORWARD_BYTES (1536u << 10)
-
 /* ---- failing ------------------------------------------------------------------------------ */
 
 AdStatus ad_exec_fail(AdExec *x, AdStatus status, const char *format, ...)
@@ -72,6 +69,61 @@ void ad_drop(AdExec *x, AdTensor t)
 {
     if (x->status >= 0)
         ad_arena_drop(x->work, t.data);
+}
+
+/* ---- pieces ------------------------------------------------------------------------------- */
+
+/* Rows of `bytes` that should be worked on together. Not fewer than twice the width: the weights
+ * (about 16 c^2) are read once per piece and must not cost more than the rows (some 15 tensors). */
+static int64_t rows_for_cache(const AdExec *x, int64_t rows, int64_t c, size_t share)
+{
+    size_t cache = x->backend->cache_bytes / share;
+    int64_t fit = (int64_t)(cache / ((size_t)c * ad_type_bytes(x->type)));
+
+    return cache ? AD_MIN(AD_MAX(fit, 2 * c), rows) : rows;
+}
+
+static void piece_measure(AdPiece *p)
+{
+    int64_t whole = AD_MAX(p->target / p->positions, 1);
+    int64_t in_group = p->group - p->picture % p->group;
+
+    if (p->picture >= p->pictures)
+        p->rows = 0;
+    else if (p->target >= p->positions)
+        p->rows = AD_MIN(whole, in_group) * p->positions;
+    else
+        p->rows = AD_MIN(p->target, p->positions - p->row);
+}
+
+AdPiece ad_pieces(const AdExec *x, AdTensor t, int64_t group)
+{
+    AdPiece p = { .pictures = t.dim[0], .positions = t.dim[1] * t.dim[2], .group = group };
+
+    p.target = rows_for_cache(x, ad_rows(t), t.dim[3], 4);
+    if (p.target < p.positions)             /* equal parts of a picture, in whole slices */
+        p.target = (int64_t)ad_round_up((size_t)(p.positions / AD_MAX(p.positions / p.target, 1)),
+                                        64);
+    piece_measure(&p);
+    return p;
+}
+
+void ad_next_piece(AdPiece *p)
+{
+    p->row += p->rows;
+    p->picture += p->row / p->positions;
+    p->row     %= p->positions;
+    piece_measure(p);
+}
+
+AdTensor ad_piece_of(AdPiece p, AdTensor t)
+{
+    bool whole = p.rows >= p.positions;
+    AdTensor rows = ad_slice(ad_view(t, ad_rows(t), 1, 1, t.dim[3]),
+                             p.picture * p.positions + p.row, p.rows);
+
+    return ad_view(rows, whole ? p.rows / p.positions : 1, 1, whole ? p.positions : p.rows,
+                   t.dim[3]);
 }
 
 /* ---- one operation ------------------------------------------------------------------------ */
@@ -284,11 +336,11 @@ AdTensor ad_attention_text(AdExec *x, AdTensor q, AdTensor kv, int heads)
 void ad_feed_forward(AdExec *x, const AdLinear *geglu, const AdLinear *out, AdTensor in, AdTensor h)
 {
     int64_t rows = ad_rows(in), inner = geglu->w.dim[2] / 2;
-    int64_t piece = (int64_t)(FEED_FORWARD_BYTES / ((size_t)inner * ad_type_bytes(x->type)));
+    int64_t piece = rows_for_cache(x, rows, inner, 3);
     AdMark m = ad_mark(x);
     AdTensor middle;
 
-    piece  = AD_MIN(rows, AD_MAX(piece / 256 * 256, 256));
+    piece  = AD_MIN(rows, (int64_t)ad_round_up((size_t)piece, 64));
     middle = ad_empty(x, 1, 1, piece, inner);
     in = ad_view(in, rows, 1, 1, in.dim[3]);
     h  = ad_view(h, rows, 1, 1, h.dim[3]);

@@ -37,6 +37,29 @@ void   ad_drop(AdExec *x, AdTensor t);
 
 AdStatus ad_exec_fail(AdExec *x, AdStatus status, const char *format, ...) AD_PRINTF(3, 4);
 
+/* ---- pieces ------------------------------------------------------------------------------- */
+
+/* Chains of row-local layers (norm, linear, attention to text) run over some rows at a time, so
+ * that what one layer writes is still in the cache when the next one reads it. A piece is some
+ * whole pictures of [n, h, w, c] or some rows of one picture; it never lies in two groups of
+ * `group` pictures. How much fits is the backend's to say (AdBackend.cache_bytes).
+ *
+ *     for (AdPiece p = ad_pieces(x, h, frames); p.rows; ad_next_piece(&p))
+ *         layer(ad_piece_of(p, h));                                                            */
+typedef struct AdPiece {
+    int64_t pictures, positions;    /* of the whole tensor           */
+    int64_t group, target;          /* rows per piece                */
+    int64_t picture, row;           /* where this piece begins       */
+    int64_t rows;                   /* of this piece; 0: no more     */
+} AdPiece;
+
+AdPiece ad_pieces(const AdExec *x, AdTensor t, int64_t group);
+void    ad_next_piece(AdPiece *p);
+
+/* The piece's rows of a tensor of the same pictures: [pictures, 1, positions, c], or [1, 1, rows,
+ * c] when it is a part of one picture. */
+AdTensor ad_piece_of(AdPiece p, AdTensor t);
+
 /* ---- layers ------------------------------------------------------------------------------- */
 
 /* in wT + b; _to: written to out as act(in wT + b) + residual (residual absent: nothing added). */

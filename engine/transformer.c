@@ -1,6 +1,7 @@
 /* transformer.c - attention, attention, feed-forward; see transformer.h.
  *
- * Called by unet.c and motion.c. q, k and v of a self attention are one product.
+ * Called by unet.c and motion.c. q, k and v of a self attention are one product. Between two self
+ * attentions every row goes its own way, so those layers run in pieces that stay in the cache.
  * Papers: Vaswani et al. 2017, arXiv 1706.03762; Rombach et al. 2022, arXiv 2112.10752.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "transformer.h"
@@ -37,47 +38,88 @@ static void feed_forward(AdExec *x, const AdTransformer *t, AdTensor h)
     ad_release(x, m);
 }
 
-void ad_transformer_text(AdExec *x, const AdTransformer *t, AdTensor h, AdTensor kv, int heads)
+/* h += out2(attention to the text); then the feed-forward; all row by row. kv: of this half. */
+static void text_rows(AdExec *x, const AdTransformer *t, AdTensor h, AdTensor kv, int heads)
 {
-    AdMark   m = ad_mark(x);
-    AdTensor n = ad_norm(x, &t->norm1, h);
-    AdTensor qkv = ad_linear(x, &t->qkv1, n), mix;
+    AdMark   m   = ad_mark(x);
+    AdTensor q   = ad_linear(x, &t->q2, ad_norm(x, &t->norm2, h));
+    AdTensor mix = ad_attention_text(x, q, kv, heads);
 
-    ad_drop(x, n);
-    mix = ad_attention_self(x, qkv, heads, false);
-    ad_drop(x, qkv);
-    ad_linear_to(x, h, &t->out1, mix, AD_ACT_NONE, h);
-    ad_release(x, m);
-
-    n   = ad_linear(x, &t->q2, ad_norm(x, &t->norm2, h));
-    mix = ad_attention_text(x, n, kv, heads);
     ad_linear_to(x, h, &t->out2, mix, AD_ACT_NONE, h);
     ad_release(x, m);
-
     feed_forward(x, t, h);
 }
 
-/* h += out(attention along the frames of qkv(norm(h) + position)) */
-static void along_frames(AdExec *x, const AdNorm *norm, const AdLinear *qkv, const AdLinear *out,
-                         AdTensor positions, AdTensor h, int heads, int frames)
+void ad_transformer_text(AdExec *x, const AdTransformer *t, AdTensor h, AdTensor kv, int heads)
 {
-    AdMark   m = ad_mark(x);
-    AdTensor n = ad_norm_with(x, norm, h, &(AdNormOptions){ .pos = positions });
-    AdTensor all = ad_linear(x, qkv, n), mix;
+    int64_t  half = h.dim[0] / kv.dim[0];               /* pictures that share a text */
+    AdMark   m    = ad_mark(x);
+    AdTensor qkv  = ad_empty_like(x, h, t->qkv1.w.dim[2]), mix;
 
-    ad_drop(x, n);
-    mix = ad_attention_frames(x, all, heads, frames);
-    ad_drop(x, all);
-    ad_linear_to(x, h, out, mix, AD_ACT_NONE, h);
+    for (AdPiece p = ad_pieces(x, h, half); p.rows; ad_next_piece(&p)) {
+        AdMark inner = ad_mark(x);
+
+        ad_linear_to(x, ad_piece_of(p, qkv), &t->qkv1, ad_norm(x, &t->norm1, ad_piece_of(p, h)),
+                     AD_ACT_NONE, (AdTensor){ 0 });
+        ad_release(x, inner);
+    }
+    mix = ad_attention_self(x, qkv, heads, false);
+    ad_drop(x, qkv);
+    for (AdPiece p = ad_pieces(x, h, half); p.rows; ad_next_piece(&p)) {
+        AdTensor rows = ad_piece_of(p, h);
+
+        ad_linear_to(x, rows, &t->out1, ad_piece_of(p, mix), AD_ACT_NONE, rows);
+        text_rows(x, t, rows, ad_slice(kv, p.picture / half, 1), heads);
+    }
+    ad_release(x, m);
+}
+
+/* ---- along the frames --------------------------------------------------------------------- */
+
+/* The rows of the positional table that the pictures of a piece want. */
+static AdTensor positions_of(AdPiece p, AdTensor table, int frames)
+{
+    AdTensor rows = ad_view(table, table.dim[2], 1, 1, table.dim[3]);
+
+    rows = ad_slice(rows, p.picture % frames, AD_MAX(p.rows / p.positions, 1));
+    return ad_view(rows, 1, 1, rows.dim[0], rows.dim[3]);
+}
+
+/* qkv = linear(norm(h) + position), for one piece */
+static void qkv_rows(AdExec *x, AdPiece p, const AdNorm *norm, const AdLinear *linear,
+                     AdTensor table, int frames, AdTensor h, AdTensor qkv)
+{
+    AdMark m = ad_mark(x);
+    AdTensor n = ad_norm_with(x, norm, ad_piece_of(p, h),
+                              &(AdNormOptions){ .pos = positions_of(p, table, frames) });
+
+    ad_linear_to(x, ad_piece_of(p, qkv), linear, n, AD_ACT_NONE, (AdTensor){ 0 });
     ad_release(x, m);
 }
 
 void ad_transformer_motion(AdExec *x, const AdTransformer *t, AdTensor h, int heads, int frames)
 {
-    AdTensor positions = t->positions;
+    AdMark   m   = ad_mark(x);
+    AdTensor qkv = ad_empty_like(x, h, t->qkv1.w.dim[2]);
+    AdTensor mix;
 
-    positions.dim[2] = frames;          /* the first rows of the table */
-    along_frames(x, &t->norm1, &t->qkv1, &t->out1, positions, h, heads, frames);
-    along_frames(x, &t->norm2, &t->qkv2, &t->out2, positions, h, heads, frames);
-    feed_forward(x, t, h);
+    for (AdPiece p = ad_pieces(x, h, frames); p.rows; ad_next_piece(&p))
+        qkv_rows(x, p, &t->norm1, &t->qkv1, t->positions, frames, h, qkv);
+    mix = ad_attention_frames(x, qkv, heads, frames);
+    for (AdPiece p = ad_pieces(x, h, frames); p.rows; ad_next_piece(&p)) {
+        AdTensor rows = ad_piece_of(p, h);
+
+        ad_linear_to(x, rows, &t->out1, ad_piece_of(p, mix), AD_ACT_NONE, rows);
+        qkv_rows(x, p, &t->norm2, &t->qkv2, t->positions, frames, h, qkv);
+    }
+    ad_drop(x, mix);
+    mix = ad_attention_frames(x, qkv, heads, frames);
+    ad_drop(x, qkv);
+    for (AdPiece p = ad_pieces(x, h, frames); p.rows; ad_next_piece(&p)) {
+        AdTensor rows = ad_piece_of(p, h);
+
+        ad_linear_to(x, rows, &t->out2, ad_piece_of(p, mix), AD_ACT_NONE, rows);
+        feed_forward(x, t, rows);
+    }
+    ad_release(x, m);
 }

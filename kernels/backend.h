@@ -198,6 +198,7 @@ struct AdBackendClass {
 struct AdBackend {
     const AdBackendClass *cls;
     AdType fastest;             /* element type this device is quickest in, at good quality   */
+    size_t cache_bytes;         /* what consecutive operations should stay within; 0: anything */
     char   about[128];          /* "NVIDIA H200 (cuda:0)", "2 threads, AMX bf16"              */
     char   message[256];        /* sentence of the last failure                               */
 };

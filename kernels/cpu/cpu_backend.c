@@ -6,6 +6,7 @@
 #define _GNU_SOURCE             /* sched_getaffinity */
 #include <omp.h>
 #include <sched.h>
+#include <unistd.h>
 
 #include "../ref/ref_ops.h"
 #include "cpu_amx.h"
@@ -25,11 +26,20 @@ void ad_cpu_leave(int threads_before)
 }
 
 /* Processors this process may run on, not those of the machine. */
-static int processors(void)
+static int allowed_processors(void)
 {
     cpu_set_t set;
 
     return sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
+}
+
+/* The second-level caches of the machine together. Not those of the threads in use: where rows are
+ * cut must not depend on their number, or the last bits of a product might. */
+static size_t cache_bytes(void)
+{
+    long each = sysconf(_SC_LEVEL2_CACHE_SIZE), processors = sysconf(_SC_NPROCESSORS_ONLN);
+
+    return (size_t)AD_MAX(AD_MIN(processors, 16), 1) * (size_t)(each > 0 ? each : 1 << 20);
 }
 
 static const char *choose_kernels(AdCpu *cpu)
@@ -64,7 +74,7 @@ static AdStatus cpu_open(AdBackend **out, const AdDeviceParams *params)
     *out = cpu ? &cpu->host.base : NULL;
     if (!cpu)
         return AD_ERR_NOMEM;
-    cpu->threads = params->threads ? params->threads : processors();
+    cpu->threads = params->threads ? params->threads : allowed_processors();
     cpu->dnnl    = ad_dnnl_create();
     if (!cpu->dnnl) {
         ad_format(params->message, params->message_size, "oneDNN does not start");
@@ -72,6 +82,7 @@ static AdStatus cpu_open(AdBackend **out, const AdDeviceParams *params)
         return AD_ERR_BACKEND;
     }
     isa = choose_kernels(cpu);
+    cpu->host.base.cache_bytes = cache_bytes();
     ad_format((*out)->about, sizeof((*out)->about), "cpu, %d thread%s, %s", cpu->threads,
               cpu->threads == 1 ? "" : "s", isa);
     return AD_OK;

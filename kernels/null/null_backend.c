@@ -19,6 +19,8 @@ static AdStatus null_open(AdBackend **out, const AdDeviceParams *params)
     if (!null)
         return AD_ERR_NOMEM;
     null->measured = params->measured;
+    if (params->measured)
+        null->host.base.cache_bytes = params->measured->cache_bytes;
     ad_format(null->host.base.about, sizeof(null->host.base.about), "computes nothing");
     return AD_OK;
 }
