@@ -1,7 +1,8 @@
 """common.py - what every training stage needs: workers, schedules, averages, checkpoints.
 
 A stage calls launch(stage_function, ...): on a GPU one process runs it, on a CPU two processes of one
-thread each (1.7 times the speed of one process of two threads), which average their gradients.
+thread each (1.7 times the speed of one process of two threads), which step alone and meet every
+MEET steps: cheaper than meeting at every step, most of all on a machine that others use too.
 Every stage resumes from its last checkpoint in the work folder, $DEMO_WORK.
 """
 import json
@@ -17,6 +18,7 @@ import torch.distributed as dist
 WORK = Path(os.environ.get("DEMO_WORK", "build/demo-model")).resolve()
 CUDA = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if CUDA else "cpu")
+MEET = 10
 WORLD = 1 if CUDA else int(os.environ.get("DEMO_WORKERS", "2"))
 
 
@@ -40,16 +42,16 @@ def worker(rank, stage, arguments):
         meeting.unlink(missing_ok=True)
 
 
-def average_gradients(params):
-    """One all-reduce over all gradients, flattened."""
+def average_parameters(params):
+    """All workers go on from the mean of their parameters: one all-reduce, flattened."""
     if not dist.is_initialized():
         return
-    grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in params]
-    flat = torch.cat([g.reshape(-1) for g in grads])
-    dist.all_reduce(flat)
-    flat /= WORLD
-    for p, piece in zip(params, flat.split([p.numel() for p in params])):
-        p.grad = piece.view_as(p)
+    with torch.no_grad():
+        flat = torch.cat([p.reshape(-1) for p in params])
+        dist.all_reduce(flat)
+        flat /= WORLD
+        for p, piece in zip(params, flat.split([p.numel() for p in params])):
+            p.copy_(piece.view_as(p))
 
 
 def rate_at(step, total, peak, warm=100, hold=0.5):
@@ -61,7 +63,7 @@ def rate_at(step, total, peak, warm=100, hold=0.5):
 
 
 class Loop:
-    """The steps of a stage: learning rate, gradient exchange, moving average, checkpoints, log."""
+    """The steps of a stage: learning rate, exchange, moving average, checkpoints, log."""
 
     def __init__(self, name, rank, modules, total, peak, decay=0.999, batch=1, hold=0.5,
                  weight_decay=0.01):
@@ -70,7 +72,7 @@ class Loop:
         self.modules = modules
         self.params = [p for m in modules.values() for p in m.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(self.params, lr=peak, betas=(0.9, 0.99), eps=1e-8,
-                                           weight_decay=weight_decay, foreach=True)
+                                           weight_decay=weight_decay, fused=True)
         self.average = [p.detach().clone() for p in self.params]
         self.step = 0
         self.curve = []
@@ -88,6 +90,8 @@ class Loop:
         for a, saved in zip(self.average, state["average"]):
             a.copy_(saved)
         self.optimizer.load_state_dict(state["optimizer"])
+        for group in self.optimizer.param_groups:
+            group["foreach"], group["fused"] = None, True
         self.step, self.curve = state["step"], state["curve"]
 
     def save(self):
@@ -112,9 +116,10 @@ class Loop:
             group["lr"] = rate_at(self.step, self.total, self.peak, hold=self.hold)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        average_gradients(self.params)
         torch.nn.utils.clip_grad_norm_(self.params, 1.0)
         self.optimizer.step()
+        if (self.step + 1) % MEET == 0:
+            average_parameters(self.params)
         weight = 1 - min(self.decay, (1 + self.step) / (10 + self.step))
         torch._foreach_lerp_(self.average, [p.detach() for p in self.params], weight)
         self.step += 1

@@ -4,6 +4,7 @@
 # Two cores are enough (see demo/README.md for the hours); a GPU is used where torch finds one.
 # Every stage keeps checkpoints in $DEMO_WORK and goes on from there when run again; a finished
 # stage is passed over, and a stage whose gate fails stops everything.
+# SPDX-License-Identifier: LGPL-2.1-or-later
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
