@@ -83,7 +83,8 @@ void ad_unet_config_sd15(AdUnetConfig *c)
         c->mid_depth[k] = c->motion_mid_depth[k] = 1;
 }
 
-/* "CrossAttn" in a block type decides whether the block has attention; other words must be known. */
+/* "CrossAttn" in a block type decides whether the block has attention; other words must be
+ * known. */
 static void block_types(AdFields *f, const char *name, const char *plain, bool *attention,
                         int levels)
 {
@@ -178,7 +179,8 @@ static void check_dropped_fields(AdFields *f)
 {
     static const char *const none[] = {
         "dual_cross_attention", "only_cross_attention", "mid_block_only_cross_attention",
-        "resnet_skip_time_act", "class_embeddings_concat", "center_input_sample", "upcast_attention",
+        "resnet_skip_time_act", "class_embeddings_concat", "center_input_sample",
+        "upcast_attention",
     };
     static const char *const null[] = {
         "class_embed_type", "num_class_embeds", "addition_embed_type", "encoder_hid_dim",

@@ -204,7 +204,8 @@ void ad_path_name(const char *path, char *out, size_t size)
 
 bool ad_name_is_plain(const char *name, size_t n)
 {
-    if (n == 0 || n > 255 || (n == 1 && name[0] == '.') || (n == 2 && name[0] == '.' && name[1] == '.'))
+    if (n == 0 || n > 255 || (n == 1 && name[0] == '.') ||
+        (n == 2 && name[0] == '.' && name[1] == '.'))
         return false;
     return !memchr(name, '/', n) && !memchr(name, '\\', n) && !memchr(name, 0, n);
 }

@@ -78,8 +78,8 @@ static AdStatus load(AdContext *ctx, const char *path, size_t cap, bool python, 
     else if (c.deepest > AD_CAP_DEPTH)
         st = ad_fail(ctx, AD_ERR_FORMAT, "%.200s: nested more than %d deep", path, AD_CAP_DEPTH);
     else if (c.commas > AD_CAP_VALUES || c.containers > AD_CAP_CONTAINERS)
-        st = ad_fail(ctx, AD_ERR_FORMAT, "%.200s: more than %d values or %d lists and objects", path,
-                     AD_CAP_VALUES, AD_CAP_CONTAINERS);
+        st = ad_fail(ctx, AD_ERR_FORMAT, "%.200s: more than %d values or %d lists and objects",
+                     path, AD_CAP_VALUES, AD_CAP_CONTAINERS);
     else if (!(*root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error)))
         st = ad_fail(ctx, AD_ERR_FORMAT, "%.150s: line %d: %s", path, error.line,
                      ad_quote(error.text, strlen(error.text), quoted));

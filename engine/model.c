@@ -103,8 +103,8 @@ static AdStatus load_text(AdModel *m, uint64_t *hash)
 
     if (st >= 0) st = ad_tokenizer_load(m->ctx, &m->tokenizer, m->sources.tokenizer);
     if (st >= 0 && ad_tokenizer_size(m->tokenizer) > m->text_config.vocabulary)
-        st = ad_fail(m->ctx, AD_ERR_FORMAT, "the tokenizer has %d entries, the text encoder's table "
-                     "%d", ad_tokenizer_size(m->tokenizer), m->text_config.vocabulary);
+        st = ad_fail(m->ctx, AD_ERR_FORMAT, "the tokenizer has %d entries, the text encoder's "
+                     "table %d", ad_tokenizer_size(m->tokenizer), m->text_config.vocabulary);
     if (st >= 0) st = ad_weights_add_folder(m->ctx, &w, m->sources.text, "model", NULL);
     if (st >= 0) st = load_part(m, &w, &text_kind, &m->text_part);
     *hash = ad_hash_bytes(*hash, &w.hash, sizeof(w.hash));
@@ -179,8 +179,8 @@ static AdStatus describe_adapter(AdModel *m, const AdTensorFile *f)
     if (!modules)
         return ad_fail(m->ctx, AD_ERR_FORMAT, "%.200s: no motion modules in it", f->file->path);
     if (levels != c->levels)
-        return ad_fail(m->ctx, AD_ERR_FORMAT, "%.160s: motion modules for %d levels%s; the UNet has "
-                       "%d", f->file->path, levels, levels == 3 ? " (SDXL)" : "", c->levels);
+        return ad_fail(m->ctx, AD_ERR_FORMAT, "%.160s: motion modules for %d levels%s; the UNet "
+                       "has %d", f->file->path, levels, levels == 3 ? " (SDXL)" : "", c->levels);
     return AD_OK;
 }
 
@@ -280,8 +280,8 @@ static AdStatus choose_type(AdModel *m, AdPrecision precision)
                                            : known[i].p != precision)
             continue;
         if (!be->cls->supports(be, known[i].type))
-            return ad_fail(m->ctx, AD_ERR_INVALID, "precision=%s: %s cannot compute in it; fp32 and "
-                           "%s are possible", known[i].name, be->about,
+            return ad_fail(m->ctx, AD_ERR_INVALID, "precision=%s: %s cannot compute in it; fp32 "
+                           "and %s are possible", known[i].name, be->about,
                            known[i].type == AD_BF16 ? "fp16" : "bf16");
         m->type = known[i].type;
         ad_format(m->info.precision, sizeof(m->info.precision), "%s", known[i].name);

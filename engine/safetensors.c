@@ -314,8 +314,8 @@ static AdStatus read_dtype(Reader *r, Building *b)
     if (st >= 0) {
         char quoted[AD_QUOTE_TEXT];
 
-        st = ad_fail(r->ctx, AD_ERR_FORMAT, "%.100s: dtype \"%s\" is not supported; F32, F16, BF16, "
-                     "F64, F8_E4M3, F8_E5M2 and the integer types are", r->file->file->path,
+        st = ad_fail(r->ctx, AD_ERR_FORMAT, "%.100s: dtype \"%s\" is not supported; F32, F16, "
+                     "BF16, F64, F8_E4M3, F8_E5M2 and the integer types are", r->file->file->path,
                      ad_quote(text.s, AD_MIN(text.n, 20), quoted));
     }
     return st;
@@ -385,8 +385,8 @@ static AdStatus check_entry(Reader *r, Building *b)
     if (!fits || nonzero > INT64_MAX)
         return wrong(r, "a shape whose size overflows");
     if (b->begin > b->end || b->end > data)
-        return ad_fail(r->ctx, AD_ERR_FORMAT, "%.100s: tensor data from byte %" PRIu64 " to %" PRIu64
-                       " of %" PRIu64 ": the file is cut off or its header is wrong",
+        return ad_fail(r->ctx, AD_ERR_FORMAT, "%.100s: tensor data from byte %" PRIu64 " to %"
+                       PRIu64 " of %" PRIu64 ": the file is cut off or its header is wrong",
                        r->file->file->path, b->begin, b->end, data);
     if (b->end - b->begin != product)
         return ad_fail(r->ctx, AD_ERR_FORMAT, "%.100s: a tensor of %" PRIu64 " bytes by its shape "
@@ -481,8 +481,8 @@ AdStatus ad_safetensors_read(AdContext *ctx, AdTensorFile *f)
     AdStatus st;
 
     if (f->file->size < 8)
-        return ad_fail(ctx, AD_ERR_FORMAT, "%.200s: %" PRIu64 " bytes are too few for a safetensors "
-                       "file", f->file->path, f->file->size);
+        return ad_fail(ctx, AD_ERR_FORMAT, "%.200s: %" PRIu64 " bytes are too few for a "
+                       "safetensors file", f->file->path, f->file->size);
     st = ad_file_read(ctx, f->file, 0, length, 8);
     for (int i = 7; i >= 0; i--)
         n = n << 8 | length[i];

@@ -398,7 +398,8 @@ static void sigma_ends(const AdSchedule *s, bool limits, double *high, double *l
 void ad_sigmas(AdSchedule *s, bool limits, bool whole, bool zero_last)
 {
     const AdSchedulerConfig *c = &s->setup.config;
-    bool karras = c->use_karras_sigmas, exponential = c->use_exponential_sigmas || c->use_lu_lambdas;
+    bool karras = c->use_karras_sigmas,
+         exponential = c->use_exponential_sigmas || c->use_lu_lambdas;
     /* DPM-Solver++, the class that knows lambdas, cuts where betas are the cosine's. */
     bool cuts = (s->setup.kind->knows & AD_KNOWS_LAMBDAS) &&
                 !strcmp(c->beta_schedule, "squaredcos_cap_v2");

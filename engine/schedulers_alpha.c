@@ -139,7 +139,8 @@ static int pndm_stride(const AdSchedule *s)
     return s->setup.config.train_steps / s->steps;
 }
 
-/* With skip_prk_steps the second timestep comes twice; without, 12 Runge-Kutta evaluations first. */
+/* With skip_prk_steps the second timestep comes twice; without, 12 Runge-Kutta evaluations
+ * come first. */
 static bool pndm_prepare(AdSchedule *s, const char **why)
 {
     double t[AD_MAX_STEPS];

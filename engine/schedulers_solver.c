@@ -86,7 +86,8 @@ typedef struct Step { double x, d0, d1, d2, noise; } Step;
 
 static Step dpmpp_step(const AdSchedule *s, int i, int order)
 {
-    double h = lambda_of(s, i + 1) - lambda_of(s, i), a = alpha_of(s, i + 1), hat = hat_of(s, i + 1);
+    double h = lambda_of(s, i + 1) - lambda_of(s, i), a = alpha_of(s, i + 1),
+           hat = hat_of(s, i + 1);
     bool sde = !strcmp(s->setup.config.algorithm_type, "sde-dpmsolver++");
     bool heun = !strcmp(s->setup.config.solver_type, "heun") || order == 3;
     double e = exp(-h) - 1, q = 1 - exp(-2 * h);

@@ -252,7 +252,8 @@ static AdStatus slab_make(AdSession *s)
     slab_free(s);
     be->cls->memory(be, &memory);
     if (memory.free && bytes > memory.free)
-        return ad_fail(ctx, AD_ERR_NOMEM, "a clip of %dx%d, %d frames needs %zu MiB, %" PRIu64 " MiB "
+        return ad_fail(ctx, AD_ERR_NOMEM,
+                       "a clip of %dx%d, %d frames needs %zu MiB, %" PRIu64 " MiB "
                        "are free; a smaller size, fewer frames or decode_chunk=1 help",
                        s->params.width, s->params.height, s->params.frames, bytes >> 20,
                        memory.free >> 20);

@@ -77,8 +77,8 @@ static AdStatus read_index(AdContext *ctx, AdSources *s)
 
         ad_free(unet);
         ad_free(path);
-        return fine ? AD_OK : ad_fail(ctx, AD_ERR_NOTFOUND, "%.200s: no model_index.json; a diffusers "
-                                      "folder is needed", s->model);
+        return fine ? AD_OK : ad_fail(ctx, AD_ERR_NOTFOUND, "%.200s: no model_index.json; a "
+                                      "diffusers folder is needed", s->model);
     }
     f.status = ad_json_load(ctx, path, AD_CAP_CONFIG, &f.root);
     ad_field_text(&f, "_class_name", class_name, sizeof(class_name));

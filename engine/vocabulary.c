@@ -59,7 +59,8 @@ static AdStatus find_bytes(Reading *r)
 
         byte_text(b, text);
         if (!find(r, text, &r->t->bytes[b]))
-            return ad_fail(r->ctx, AD_ERR_FORMAT, "%.200s: the byte 0x%02x has no entry", r->path, b);
+            return ad_fail(r->ctx, AD_ERR_FORMAT, "%.200s: the byte 0x%02x has no entry", r->path,
+                           b);
         strcat(text, WORD_END);
         if (!find(r, text, &r->t->last_bytes[b]))
             return ad_fail(r->ctx, AD_ERR_FORMAT, "%.200s: the byte 0x%02x has no entry for a "
@@ -90,9 +91,10 @@ static AdStatus check_ids(Reading *r)
         char quoted[AD_QUOTE_TEXT];
 
         if (!json_is_integer(value) || id < 0 || id >= (json_int_t)size || seen[id])
-            st = ad_fail(r->ctx, AD_ERR_FORMAT, "%.120s: the id of \"%s\" is not a number from 0 to "
-                         "%zu that no other entry has", r->path,
-                         ad_quote(key, strlen(key), quoted), size - 1);
+            st = ad_fail(r->ctx, AD_ERR_FORMAT,
+                         "%.120s: the id of \"%s\" is not a number from 0 to "
+                         "%zu that no other entry has",
+                         r->path, ad_quote(key, strlen(key), quoted), size - 1);
         else if (strlen(key) > AD_CAP_TOKEN)
             st = ad_fail(r->ctx, AD_ERR_FORMAT, "%.200s: an entry of more than %u bytes", r->path,
                          AD_CAP_TOKEN);

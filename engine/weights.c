@@ -151,7 +151,7 @@ static AdStatus add_shards(AdContext *ctx, AdWeights *w, const char *folder, con
     if (st < 0)
         return st;
     map  = json_object_get(root, "weight_map");
-    seen = json_object();                       /* names met before: an index has thousands of keys */
+    seen = json_object();                       /* names met before: an index has thousands */
     if (!seen)
         st = ad_fail_nomem(ctx, "names of shards");
     else if (!json_is_object(map) || json_object_size(map) == 0)
@@ -260,8 +260,9 @@ AdStatus ad_weights_add_folder(AdContext *ctx, AdWeights *w, const char *folder,
                                                       : "pytorch_model.bin");
     binary = path && ad_is_file(path);
     ad_free(path);
-    return ad_fail(ctx, binary ? AD_ERR_UNSUPPORTED : AD_ERR_NOTFOUND, "%.200s: no %s.safetensors%s",
-                   folder, base, binary ? "; its .bin file must be converted to safetensors" : "");
+    return ad_fail(ctx, binary ? AD_ERR_UNSUPPORTED : AD_ERR_NOTFOUND,
+                   "%.200s: no %s.safetensors%s", folder, base,
+                   binary ? "; its .bin file must be converted to safetensors" : "");
 }
 
 /* ---- asking ------------------------------------------------------------------------------- */

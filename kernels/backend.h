@@ -208,7 +208,8 @@ AdStatus ad_backend_fail(AdBackend *be, AdStatus status, const char *format, ...
 
 /* ---- the list ----------------------------------------------------------------------------- */
 
-/* Backends of this build, ended by NULL: cpu, cuda (whose shared object may be missing), ref, null. */
+/* Backends of this build, ended by NULL: cpu, cuda (whose shared object may be missing), ref,
+ * null. */
 extern const AdBackendClass *const ad_backends[];
 extern const AdBackendClass ad_ref_backend, ad_cpu_backend, ad_cuda_backend, ad_null_backend;
 

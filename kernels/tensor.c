@@ -78,7 +78,7 @@ uint16_t ad_float_to_half(float value)
     if (bits < 0x38800000u) {                           /* below 2^-14: a multiple of 2^-24 */
         union { float f; uint32_t u; } shifted = { 0 };
         shifted.u = bits;
-        shifted.f += 0.5f;                              /* the adder rounds to 2^-24, ties to even */
+        shifted.f += 0.5f;                          /* the adder rounds to 2^-24, ties to even */
         return (uint16_t)(sign | (shifted.u - 0x3f000000u));
     }
     bits += 0xfff + (bits >> 13 & 1);

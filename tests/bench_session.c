@@ -19,7 +19,7 @@
 
 typedef struct Row {
     char   name[96];
-    double seconds, work;       /* work: floating point operations, or bytes for memory-bound ones */
+    double seconds, work;   /* work: floating point operations, or bytes when memory-bound */
     long   calls;
     bool   bytes;
 } Row;

@@ -35,7 +35,8 @@ AdSessionParams render_params(const AdModel *model, const RenderCase *c);
 /* All steps and frames of a clip into out (frames * height * width * 3 bytes). */
 AdStatus render_clip(AdSession *s, const AdClip *clip, const AdSessionParams *p, uint8_t *out);
 
-/* Model, session, clip, frames: NULL on failure, the sentence is the context's. free() the frames. */
+/* Model, session, clip, frames: NULL on failure, the sentence is the context's. free() the
+ * frames. */
 uint8_t *render(AdContext *ctx, const RenderCase *c, size_t *bytes);
 
 #endif

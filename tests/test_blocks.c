@@ -4,9 +4,9 @@
  * Every block also runs on the null backend first: what that measured is what it takes.
  * Tolerances, relative to the largest value of the output: f32 2e-5, some dozens of roundings of
  * 6e-8 in a row and sums of up to some hundred products in another order; bf16 0.02, for it rounds
- * every intermediate to 8 bits. Some cases lose more, in any implementation: norms over a handful of
- * nearly equal numbers. For those the table says what PyTorch in f32 and bf16 loses against its own
- * double; three times that is allowed.
+ * every intermediate to 8 bits. Some cases lose more, in any implementation: norms over a few
+ * nearly equal numbers. For those the table says what PyTorch in f32 and bf16 loses against its
+ * own double; three times that is allowed.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "../engine/internal.h"
 #include "check.h"
@@ -347,7 +347,8 @@ static void compare(const Block *b, const char *output, float *found, double tol
     free(wanted);
     free(found);
     if (!(worst <= tolerance * top))
-        FAIL("%s is %.2g of the largest value off; %.2g is allowed", output, worst / top, tolerance);
+        FAIL("%s is %.2g of the largest value off; %.2g is allowed", output, worst / top,
+             tolerance);
 }
 
 /* ---- tolerances --------------------------------------------------------------------------- */
@@ -400,7 +401,8 @@ static void read_configs(Block *b, const char *kind)
     if (!strcmp(kind, "vae_decode"))
         st = ad_vae_config_read(&ctx, config_file(b, "AutoencoderKL"), &vae_config);
     if (!strcmp(kind, "clip")) {
-        json_object_set_new(golden_get(b->c, "config"), "max_position_embeddings", json_integer(77));
+        json_object_set_new(golden_get(b->c, "config"), "max_position_embeddings",
+                            json_integer(77));
         st = ad_text_config_read(&ctx, config_file(b, "CLIPTextModel"), &text_config);
     }
     if (st < 0)

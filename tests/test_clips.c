@@ -184,7 +184,8 @@ int main(void)
     if (ad_tensor_file_open(&quiet, &trace, GOLDEN "trace.safetensors") < 0)
         die("%s", quiet.error);
     RUN_AS(the_first_clip_is_right_at_every_step(json_array_get(cases, 0)),
-           "%s: text, noise and latents of every step", golden_text(json_array_get(cases, 0), "name"));
+           "%s: text, noise and latents of every step",
+           golden_text(json_array_get(cases, 0), "name"));
     ad_tensor_file_close(&trace);
     json_array_foreach(cases, i_, c_)
         RUN_AS(frames_are_the_reference(c_), "fp32: %s", golden_text(c_, "name"));

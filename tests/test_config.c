@@ -54,13 +54,15 @@ static AdStatus read_with(Kind kind, const char *fields)
 
 static const struct Refused { Kind kind; const char *fields; AdStatus status; const char *part; }
 refused[] = {
-    { TEXT, "{\"vocab_size\":2}", AD_ERR_FORMAT, "vocab_size must be a whole number from 3 to 131072" },
+    { TEXT, "{\"vocab_size\":2}", AD_ERR_FORMAT,
+      "vocab_size must be a whole number from 3 to 131072" },
     { TEXT, "{\"vocab_size\":131073}", AD_ERR_FORMAT, "vocab_size" },
     { TEXT, "{\"vocab_size\":1344.0}", AD_ERR_FORMAT, "vocab_size" },
     { TEXT, "{\"vocab_size\":\"1344\"}", AD_ERR_FORMAT, "vocab_size" },
     { TEXT, "{\"vocab_size\":true}", AD_ERR_FORMAT, "vocab_size" },
     { TEXT, "{\"vocab_size\":[1344]}", AD_ERR_FORMAT, "vocab_size" },
-    { TEXT, "{\"hidden_size\":0}", AD_ERR_FORMAT, "hidden_size must be a whole number from 1 to 65536" },
+    { TEXT, "{\"hidden_size\":0}", AD_ERR_FORMAT,
+      "hidden_size must be a whole number from 1 to 65536" },
     { TEXT, "{\"hidden_size\":65537}", AD_ERR_FORMAT, "hidden_size" },
     { TEXT, "{\"hidden_size\":-32}", AD_ERR_FORMAT, "hidden_size" },
     { TEXT, "{\"hidden_size\":33}", AD_ERR_FORMAT, "2 heads do not divide a width of 33" },
@@ -70,7 +72,8 @@ refused[] = {
     { TEXT, "{\"intermediate_size\":0}", AD_ERR_FORMAT, "intermediate_size" },
     { TEXT, "{\"max_position_embeddings\":76}", AD_ERR_FORMAT, "max_position_embeddings" },
     { TEXT, "{\"max_position_embeddings\":248}", AD_ERR_FORMAT, "from 77 to 77" },
-    { TEXT, "{\"hidden_act\":\"relu\"}", AD_ERR_UNSUPPORTED, "hidden_act must be quick_gelu or gelu" },
+    { TEXT, "{\"hidden_act\":\"relu\"}", AD_ERR_UNSUPPORTED,
+      "hidden_act must be quick_gelu or gelu" },
     { TEXT, "{\"hidden_act\":3}", AD_ERR_FORMAT, "hidden_act must be a text" },
     { TEXT, "{\"layer_norm_eps\":\"1e-5\"}", AD_ERR_FORMAT, "layer_norm_eps must be a number" },
     { TEXT, "{\"layer_norm_eps\":-1}", AD_ERR_FORMAT, "layer_norm_eps" },
@@ -82,7 +85,8 @@ refused[] = {
     { UNET, "{\"block_out_channels\":16}", AD_ERR_FORMAT, "a list of 1 to 6 numbers" },
     { UNET, "{\"block_out_channels\":[16,\"32\"]}", AD_ERR_FORMAT, "block_out_channels must hold" },
     { UNET, "{\"block_out_channels\":[16,65540]}", AD_ERR_FORMAT, "block_out_channels" },
-    { UNET, "{\"block_out_channels\":[16,18]}", AD_ERR_FORMAT, "norm_num_groups 4 does not divide 18" },
+    { UNET, "{\"block_out_channels\":[16,18]}", AD_ERR_FORMAT,
+      "norm_num_groups 4 does not divide 18" },
     { UNET, "{\"block_out_channels\":[16,32,32]}", AD_ERR_FORMAT, "down_block_types" },
     { UNET, "{\"attention_head_dim\":3}", AD_ERR_FORMAT, "heads does not divide 16 channels" },
     { UNET, "{\"attention_head_dim\":[4]}", AD_ERR_FORMAT, "a list of 2 of them" },
@@ -129,7 +133,8 @@ refused[] = {
     { UNET, "{\"addition_embed_type\":\"text_time\"}", AD_ERR_UNSUPPORTED, "addition_embed_type" },
     { UNET, "{\"class_embed_type\":\"timestep\"}", AD_ERR_UNSUPPORTED, "class_embed_type" },
     { UNET, "{\"num_class_embeds\":10}", AD_ERR_UNSUPPORTED, "num_class_embeds" },
-    { UNET, "{\"encoder_hid_dim_type\":\"text_proj\"}", AD_ERR_UNSUPPORTED, "encoder_hid_dim_type" },
+    { UNET, "{\"encoder_hid_dim_type\":\"text_proj\"}", AD_ERR_UNSUPPORTED,
+      "encoder_hid_dim_type" },
     { UNET, "{\"flip_sin_to_cos\":false}", AD_ERR_UNSUPPORTED, "flip_sin_to_cos" },
     { UNET, "{\"freq_shift\":1}", AD_ERR_UNSUPPORTED, "freq_shift" },
     { UNET, "{\"dual_cross_attention\":true}", AD_ERR_UNSUPPORTED, "dual_cross_attention" },
@@ -140,14 +145,16 @@ refused[] = {
     { UNET, "{\"time_embedding_type\":\"fourier\"}", AD_ERR_UNSUPPORTED, "time_embedding_type" },
 
     { MOTION, "{\"_class_name\":\"ControlNetModel\"}", AD_ERR_FORMAT, "is not a MotionAdapter" },
-    { MOTION, "{\"block_out_channels\":[16,32,64]}", AD_ERR_FORMAT, "3 levels (SDXL); the UNet has 2" },
+    { MOTION, "{\"block_out_channels\":[16,32,64]}", AD_ERR_FORMAT,
+      "3 levels (SDXL); the UNet has 2" },
     { MOTION, "{\"motion_layers_per_block\":2}", AD_ERR_FORMAT, "2 motion modules for 1 layers" },
     { MOTION, "{\"motion_layers_per_block\":[1,2]}", AD_ERR_FORMAT, "in block 1" },
     { MOTION, "{\"motion_num_attention_heads\":5}", AD_ERR_FORMAT, "heads does not divide" },
     { MOTION, "{\"motion_max_seq_length\":0}", AD_ERR_FORMAT, "motion_max_seq_length" },
     { MOTION, "{\"motion_max_seq_length\":4097}", AD_ERR_FORMAT, "from 1 to 4096" },
     { MOTION, "{\"use_motion_mid_block\":\"yes\"}", AD_ERR_FORMAT, "must be true or false" },
-    { MOTION, "{\"conv_in_channels\":9}", AD_ERR_UNSUPPORTED, "a PIA adapter (conv_in_channels 9)" },
+    { MOTION, "{\"conv_in_channels\":9}", AD_ERR_UNSUPPORTED,
+      "a PIA adapter (conv_in_channels 9)" },
     { MOTION, "{\"motion_transformer_layers_per_block\":[1,13]}", AD_ERR_FORMAT, "from 1 to 12" },
     { MOTION, "{\"motion_transformer_layers_per_mid_block\":0}", AD_ERR_FORMAT, "per_mid_block" },
 
@@ -158,7 +165,8 @@ refused[] = {
     { MODEL, "{\"temporal_transformer_layers_per_block\":[1,2,3]}", AD_ERR_FORMAT, "a list of 2" },
     { MODEL, "{\"motion_max_seq_length\":1.0}", AD_ERR_FORMAT, "motion_max_seq_length" },
 
-    { VAE, "{\"_class_name\":\"AsymmetricAutoencoderKL\"}", AD_ERR_UNSUPPORTED, "is not an AutoencoderKL" },
+    { VAE, "{\"_class_name\":\"AsymmetricAutoencoderKL\"}", AD_ERR_UNSUPPORTED,
+      "is not an AutoencoderKL" },
     { VAE, "{\"latent_channels\":16}", AD_ERR_UNSUPPORTED, "latent_channels is 16" },
     { VAE, "{\"in_channels\":4}", AD_ERR_UNSUPPORTED, "in_channels" },
     { VAE, "{\"out_channels\":4}", AD_ERR_UNSUPPORTED, "out_channels" },
@@ -230,7 +238,8 @@ static void heads_have_two_names(void)
     CHECK_STATUS(read_with(UNET, "{\"attention_head_dim\":[2,4]}"), AD_OK);
     CHECK_INT(unet.heads[0], 2);
     CHECK_INT(unet.heads[1], 4);
-    CHECK_STATUS(read_with(UNET, "{\"attention_head_dim\":[2,4],\"num_attention_heads\":8}"), AD_OK);
+    CHECK_STATUS(read_with(UNET, "{\"attention_head_dim\":[2,4],\"num_attention_heads\":8}"),
+      AD_OK);
     CHECK_INT(unet.heads[0], 8);
 }
 
@@ -256,7 +265,8 @@ static void json_must_be_strict(void)
         { "", "an empty file" }, { "[]", "not a JSON object" }, { "3", "line 1" },
         { "{\"a\":1,}", "line 1" }, { "{\"a\":1}x", "line 1" }, { "{\"a\":NaN}", "line 1" },
         { "{\"a\":1,\"a\":1}", "duplicate" }, { "{// c\n}", "line 1" },
-        { "\xef\xbb\xbf{}", "line 1" }, { "{\"a\":\"\xff\"}", "unable to decode" }, { "{\"a\":01}", "line 1" },
+        { "\xef\xbb\xbf{}", "line 1" }, { "{\"a\":\"\xff\"}", "unable to decode" },
+        { "{\"a\":01}", "line 1" },
         { "{\"a\":1e999}", "line 1" }, { "<html></html>", "a web page" },
         { "version https://git-lfs.github.com/spec/v1\n", "Git-LFS pointer" },
     };

@@ -126,22 +126,26 @@ static void all_shards_are_read(void)
 }
 
 static const struct Index { const char *json; AdStatus status; const char *part; } indexes[] = {
-    { "{}", AD_ERR_FORMAT, "no weight_map" }, { "{\"weight_map\":{}}", AD_ERR_FORMAT, "no weight_map" },
+    { "{}", AD_ERR_FORMAT, "no weight_map" },
+    { "{\"weight_map\":{}}", AD_ERR_FORMAT, "no weight_map" },
     { "{\"weight_map\":[\"a.safetensors\"]}", AD_ERR_FORMAT, "no weight_map" },
     { "{\"weight_map\":{\"x\":1}}", AD_ERR_FORMAT, "is no name of a shard beside it" },
     { "{\"weight_map\":{\"x\":null}}", AD_ERR_FORMAT, "is no name" },
     { "{\"weight_map\":{\"x\":\"\"}}", AD_ERR_FORMAT, "is no name" },
     { "{\"weight_map\":{\"x\":\".safetensors\"}}", AD_ERR_FORMAT, "is no name" },
-    { "{\"weight_map\":{\"x\":\"../a.safetensors\"}}", AD_ERR_FORMAT, "\"../a.safetensors\" is no" },
+    { "{\"weight_map\":{\"x\":\"../a.safetensors\"}}",
+      AD_ERR_FORMAT, "\"../a.safetensors\" is no" },
     { "{\"weight_map\":{\"x\":\"/etc/a.safetensors\"}}", AD_ERR_FORMAT, "is no name" },
     { "{\"weight_map\":{\"x\":\"sub/a.safetensors\"}}", AD_ERR_FORMAT, "is no name" },
     { "{\"weight_map\":{\"x\":\"sub\\\\a.safetensors\"}}", AD_ERR_FORMAT, "is no name" },
     { "{\"weight_map\":{\"x\":\"a.bin\"}}", AD_ERR_FORMAT, "is no name" },
     { "{\"weight_map\":{\"x\":\"a.safetensors\\u0000\"}}", AD_ERR_FORMAT, "index.json: line 1" },
     { "{\"weight_map\":{\"x\":\"\\u202ea.bin\"}}", AD_ERR_FORMAT, "\\xe2\\x80\\xae" },
-    { "{\"weight_map\":{\"x\":\"c.safetensors\"}}", AD_ERR_NOTFOUND, "c.safetensors: no such file" },
+    { "{\"weight_map\":{\"x\":\"c.safetensors\"}}", AD_ERR_NOTFOUND,
+      "c.safetensors: no such file" },
     { "{\"weight_map\":{\"x\":\"d.safetensors\"}}", AD_ERR_INVALID, "not a regular file" },
-    { "{\"weight_map\":{\"x\":\"a.safetensors\",\"x\":\"a.safetensors\"}}", AD_ERR_FORMAT, "duplicate" },
+    { "{\"weight_map\":{\"x\":\"a.safetensors\",\"x\":\"a.safetensors\"}}", AD_ERR_FORMAT,
+      "duplicate" },
     { "", AD_ERR_FORMAT, "an empty file" },
 };
 
@@ -280,7 +284,8 @@ static const struct Rename { AdRename rename; const char *from, *to; } renames[]
     { ad_rename_motion, "down_blocks.0.motion_modules.0.temporal_transformer.transformer_blocks.0."
       "attention_blocks.1.to_out.0.weight",
       "down_blocks.0.motion_modules.0.transformer_blocks.0.attn2.to_out.0.weight" },
-    { ad_rename_motion, "mid_block.motion_modules.0.temporal_transformer.transformer_blocks.0.norms.1."
+    { ad_rename_motion,
+      "mid_block.motion_modules.0.temporal_transformer.transformer_blocks.0.norms.1."
       "weight", "mid_block.motion_modules.0.transformer_blocks.0.norm2.weight" },
     { ad_rename_motion, "up_blocks.3.motion_modules.2.temporal_transformer.transformer_blocks.0."
       "ff_norm.bias", "up_blocks.3.motion_modules.2.transformer_blocks.0.norm3.bias" },

@@ -275,14 +275,21 @@ static void null_alone_needs_no_scratch(void)
 
 static void devices_are_opened_by_name(void)
 {
-    static const struct { const char *name; int threads; AdStatus status; const char *part; } tries[] = {
+    static const struct Try {
+        const char *name;
+        int threads;
+        AdStatus status;
+        const char *part;
+    } tries[] = {
         { "ref", 0, AD_OK, "" }, { "auto", 1, AD_OK, "" },
         { "null", 0, AD_ERR_INVALID, "is unknown" },
         { "tpu", 0, AD_ERR_INVALID, "device \"tpu\" is unknown; allowed are auto, cpu, cuda" },
         { "", 0, AD_ERR_INVALID, "is unknown" }, { "cpu:1", 0, AD_ERR_INVALID, "is unknown" },
         { "cuda:", 0, AD_ERR_INVALID, "is unknown" }, { "cuda:x", 0, AD_ERR_INVALID, "is unknown" },
-        { "cuda:-1", 0, AD_ERR_INVALID, "is unknown" }, { "ref:0", 0, AD_ERR_INVALID, "is unknown" },
-        { "cuda:99999", 0, AD_ERR_INVALID, "is unknown" }, { "CPU", 0, AD_ERR_INVALID, "is unknown" },
+        { "cuda:-1", 0, AD_ERR_INVALID, "is unknown" },
+        { "ref:0", 0, AD_ERR_INVALID, "is unknown" },
+        { "cuda:99999", 0, AD_ERR_INVALID, "is unknown" },
+        { "CPU", 0, AD_ERR_INVALID, "is unknown" },
         { "ref", -1, AD_ERR_INVALID, "threads=-1" },
     };
 

@@ -1,4 +1,4 @@
-/* test_model.c - loading whole models: right ones, damaged ones, and what they say about themselves.
+/* test_model.c - loading whole models: right ones, damaged ones, and what they say of themselves.
  *
  * A copy of a golden model is damaged in one place; loading must fail with the right class and
  * sentence, leave nothing behind, and the next load must work.
@@ -237,10 +237,10 @@ static void parts_of_a_model_fit_each_other(void)
     params.motion_adapter = GOLDEN "models/v1-motion.safetensors";
     is_refused(AD_ERR_FORMAT, "");
     fresh();
-    params.vae = GOLDEN "models/plain/vae/" WEIGHTS;        /* a file has Stable Diffusion's sizes */
+    params.vae = GOLDEN "models/plain/vae/" WEIGHTS; /* a file has Stable Diffusion's sizes */
     is_refused(AD_ERR_FORMAT, "VAE: ");
     fresh();
-    params.vae       = GOLDEN "models/plain";               /* a whole pipeline: its part is meant */
+    params.vae = GOLDEN "models/plain"; /* a whole pipeline: its part is meant */
     params.tokenizer = GOLDEN "models/plain";
     loads(&params);
 }
@@ -269,7 +269,8 @@ static void many_complaints_make_one_sentence(void)
     edited("vae/" WEIGHTS, "\"decoder.conv_in.weight\"", "\"decoder_conv_in.weight\"");
     edited("vae/" WEIGHTS, "\"decoder.conv_out.bias\"", "\"decoder_conv_out.bias\"");
     edited("vae/" WEIGHTS, "\"decoder.conv_out.weight\"", "\"decoder_conv_out.weight\"");
-    is_refused(AD_ERR_FORMAT, "VAE: 4 tensors missing or misshapen: \"decoder.conv_in.weight\" missing");
+    is_refused(AD_ERR_FORMAT,
+               "VAE: 4 tensors missing or misshapen: \"decoder.conv_in.weight\" missing");
     CHECK_CONTAINS(ad_context_error(ctx), ", ...");
 }
 

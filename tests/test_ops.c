@@ -265,8 +265,10 @@ static void attention(Bench *b, const AttentionCase *c)
     int64_t wide = c->heads * c->d, row = c->packed ? 3 * wide : wide;
     int64_t positions = c->temporal ? 1 : c->queries, in = c->temporal ? c->queries : 1;
     Pair q = pair(b, c->batch0 * c->batch1, c->queries, 1, row);
-    Pair k = c->packed ? q : pair(b, c->temporal ? c->batch0 * c->batch1 : c->batch0, c->keys, 1, wide);
-    Pair v = c->packed ? q : pair(b, c->temporal ? c->batch0 * c->batch1 : c->batch0, c->keys, 1, wide);
+    Pair k =
+        c->packed ? q : pair(b, c->temporal ? c->batch0 * c->batch1 : c->batch0, c->keys, 1, wide);
+    Pair v =
+        c->packed ? q : pair(b, c->temporal ? c->batch0 * c->batch1 : c->batch0, c->keys, 1, wide);
     Pair out = pair(b, c->batch0 * c->batch1, c->queries, 1, wide);
     AdAttentionArgs dev = {
         .out = out.dev.data, .q = q.dev.data, .k = k.dev.data, .v = v.dev.data, .type = b->type,

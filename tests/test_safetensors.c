@@ -49,12 +49,14 @@ static const struct Accepted {
       "\"z\":\"t\",\"shape\":[2],\"w\":true,\"data_offsets\":[0,8],\"v\":{},\"u\":[],\"n\":-0}}", 8,
       "a", 1, 2 },
     { "metadata null", "{\"__metadata__\":null,\"a\":" ENTRY "}", 8, "a", 1, 2 },
-    { "metadata", "{\"a\":" ENTRY ",\"__metadata__\":{\"format\":\"pt\",\"\":\"\"}}", 8, "a", 1, 2 },
+    { "metadata", "{\"a\":" ENTRY ",\"__metadata__\":{\"format\":\"pt\",\"\":\"\"}}", 8, "a",
+      1, 2 },
     { "escapes in keys and field names", "{\"\\u0061\\/b\\n\":{\"\\u0064type\":\"F\\u00332\","
       "\"sh\\u0061pe\":[2],\"data_offsets\":[0,8]}}", 8, "a/b\n", 1, 2 },
     { "a surrogate pair", "{\"\\ud83d\\ude00\":" ENTRY "}", 8, "\xf0\x9f\x98\x80", 1, 2 },
     { "a name in UTF-8", "{\"\xc3\xa9\":" ENTRY "}", 8, "\xc3\xa9", 1, 2 },
-    { "eight axes", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1,1,1,2,1,1,1,1],\"data_offsets\":[0,8]}}",
+    { "eight axes",
+      "{\"a\":{\"dtype\":\"F32\",\"shape\":[1,1,1,2,1,1,1,1],\"data_offsets\":[0,8]}}",
       8, "a", 8, 2 },
     { "the longest axis", "{\"a\":{\"dtype\":\"F32\",\"shape\":[2147483647,0],\"data_offsets\":"
       "[0,0]}}", 0, "a", 2, 0 },
@@ -99,7 +101,8 @@ static void metadata_can_be_asked_for(void)
 
 #define WITH(dtype, shape, offsets) \
     "{\"a\":{\"dtype\":" dtype ",\"shape\":" shape ",\"data_offsets\":" offsets "}}"
-#define EXTRA(text) "{\"a\":{\"x\":" text ",\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}"
+#define EXTRA(text) \
+    "{\"a\":{\"x\":" text ",\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}"
 
 static const struct Refused {
     const char *header;
@@ -118,14 +121,16 @@ static const struct Refused {
     { "{\"a\":" ENTRY " \"b\":" ENTRY "}", 8, "a comma or the end of an object" },
     { "{'a':" ENTRY "}", 8, "a key is needed" },
     /* strings */
-    { "{\"a\nb\":" ENTRY "}", 8, "a control byte" }, { "{\"a\x01\":" ENTRY "}", 8, "a control byte" },
+    { "{\"a\nb\":" ENTRY "}", 8, "a control byte" },
+    { "{\"a\x01\":" ENTRY "}", 8, "a control byte" },
     { "{\"a\xff\":" ENTRY "}", 8, "not valid UTF-8" },
     { "{\"\xc0\xaf\":" ENTRY "}", 8, "not valid UTF-8" },
     { "{\"\xed\xa0\x80\":" ENTRY "}", 8, "not valid UTF-8" },
     { "{\"a\\ud800\":" ENTRY "}", 8, "half of a surrogate pair" },
     { "{\"a\\ud800\\u0041\":" ENTRY "}", 8, "half of a surrogate pair" },
     { "{\"a\\udc00\":" ENTRY "}", 8, "half of a surrogate pair" },
-    { "{\"a\\x41\":" ENTRY "}", 8, "an unknown escape" }, { "{\"a\\u00g0\":" ENTRY "}", 8, "escape" },
+    { "{\"a\\x41\":" ENTRY "}", 8, "an unknown escape" },
+    { "{\"a\\u00g0\":" ENTRY "}", 8, "escape" },
     { "{\"a", 0, "a string without an end" }, { "{\"a\\", 0, "an unknown escape" },
     { "{\"a\\u00", 0, "an unknown escape" },
     /* keys */
@@ -133,7 +138,8 @@ static const struct Refused {
     { "{\"a\":" ENTRY ",\"\\u0061\":" ENTRY "}", 8, "the same key twice" },
     { "{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8,
       "the same key twice" },
-    { "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8],\"sh\\u0061pe\":[2]}}", 8, "" },
+    { "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8],\"sh\\u0061pe\":[2]}}",
+      8, "" },
     { EXTRA("{\"k\":1,\"k\":2}"), 8, "the same key twice" },
     { "{\"__metadata__\":{\"a\":\"1\",\"a\":\"1\"}}", 0, "the same key twice" },
     { "{\"__metadata__\":null,\"__metadata__\":null}", 0, "the same key twice" },

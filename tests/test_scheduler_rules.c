@@ -79,7 +79,8 @@ static void a_chosen_name_decides_over_the_algorithm_of_the_file(void)
 {
     static const char *const files[] = {
         "{\"_class_name\": \"DPMSolverMultistepScheduler\", \"algorithm_type\": \"dpmsolver++\"}",
-        "{\"_class_name\": \"DPMSolverMultistepScheduler\", \"algorithm_type\": \"sde-dpmsolver++\"}",
+        "{\"_class_name\": \"DPMSolverMultistepScheduler\", \"algorithm_type\": "
+        "\"sde-dpmsolver++\"}",
         "{\"_class_name\": \"DPMSolverMultistepScheduler\", \"algorithm_type\": \"dpmsolver\"}",
     };
     AdRow row;
@@ -273,7 +274,9 @@ static void infinities_of_python_are_null(void)
     AdSchedulerConfig c;
 
     CHECK_STATUS(read_config("{\"lambda_min_clipped\":-Infinity,\"sigma_max\": Infinity ,"
-                             "\"beta_schedule\":\"a \\\" -Infinity\",\"steps_offset\":7}", &c), AD_OK);
+                             "\"beta_schedule\":\"a \\\" -Infinity\",\"steps_offset\":7}",
+                             &c),
+                 AD_OK);
     CHECK(c.sigma_max == -1 && c.steps_offset == 7);
     CHECK_TEXT(c.beta_schedule, "a \" -Infinity");
     CHECK_STATUS(read_config("{\"sigma_max\":NaN}", &c), AD_ERR_FORMAT);
@@ -294,8 +297,9 @@ static void halves_are_rounded_as_numpy_meets_them(void)
 
 static void exponential_sigmas_begin_one_timestep_early(void)
 {
-    static const char config[] = "{\"_class_name\":\"UniPCMultistepScheduler\",\"beta_start\":0.00085,"
-                                 "\"beta_end\":0.012,\"use_exponential_sigmas\":true}";
+    static const char config[] =
+        "{\"_class_name\":\"UniPCMultistepScheduler\",\"beta_start\":0.00085,"
+        "\"beta_end\":0.012,\"use_exponential_sigmas\":true}";
 
     CHECK_STATUS(make("unipc", config, 6, &schedule), AD_OK);
     CHECK_INT(schedule.t[0], 998);                          /* 998.99999 is cut */
@@ -307,8 +311,9 @@ static void exponential_sigmas_begin_one_timestep_early(void)
 
 static void zero_snr_matters_only_where_a_timestep_is_pure_noise(void)
 {
-    static const char config[] = "{\"_class_name\":\"DDIMScheduler\",\"rescale_betas_zero_snr\":true,"
-                                 "\"timestep_spacing\":\"%s\"}";
+    static const char config[] =
+        "{\"_class_name\":\"DDIMScheduler\",\"rescale_betas_zero_snr\":true,"
+        "\"timestep_spacing\":\"%s\"}";
     char json[160];
 
     snprintf(json, sizeof(json), config, "leading");

@@ -6,8 +6,9 @@
  * Tolerances: tables of alphas and sigmas are float, built in one of two orders that differ by one
  * unit in the last place (3e-7 relative); a timestep that is found from a sigma by logarithms loses
  * digits near 0 (2e-3); what was made from the tables in double differs by what float lost there
- * (2e-6 to 2e-4, most where differences of neighbours are squared); a loop in double over float tables stays within 4e-5 of double throughout,
- * with zero terminal SNR, where values reach 146, within 5e-4.
+ * (2e-6 to 2e-4, most where differences of neighbours are squared); a loop in double over float
+ * tables stays within 4e-5 of double throughout, with zero terminal SNR, where values reach 146,
+ * within 5e-4.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "../engine/internal.h"
 #include "check.h"
@@ -198,8 +199,9 @@ static void sigmas_are(const json_t *entry, size_t kind)
 static void schedule_is(const json_t *entry)
 {
     size_t kind = kind_of(golden_text(entry, "name"));
-    bool fractional = json_is_true(json_object_get(golden_get(entry, "config"), "use_karras_sigmas"))
-                   || !strcmp(kinds[kind].name, "kdpm2");
+    bool fractional =
+        json_is_true(json_object_get(golden_get(entry, "config"), "use_karras_sigmas")) ||
+        !strcmp(kinds[kind].name, "kdpm2");
     AdSchedulerSetup s;
     AdRow row;
 
@@ -242,7 +244,7 @@ static void toy_assign(Toy *toy, const AdAssign *a)
 
     for (int j = 0; j < 4; j++) {
         for (int r = 0; r < AD_REGISTERS; r++)
-            if (a->coef[r] != 0)                    /* a register that holds nothing yet may be NaN */
+            if (a->coef[r] != 0) /* a register that holds nothing yet may be NaN */
                 sum[j] += a->coef[r] * toy->r[r][j];
         if (a->clamp > 0)
             sum[j] = fmax(-a->clamp, fmin(sum[j], a->clamp));

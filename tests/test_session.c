@@ -1,8 +1,8 @@
 /* test_session.c - the same bytes, whatever is done around them.
  *
- * Runs, threads, orders, chunks and neighbours may not change a clip; other words, seeds and options
- * must. On the smallest golden model, so that every case takes a fraction of a second. Misuse and
- * memory: test_session_calls.c.
+ * Runs, threads, orders, chunks and neighbours may not change a clip; other words, seeds and
+ * options must. On the smallest golden model, so that every case takes a fraction of a second. Misuse
+ * and memory: test_session_calls.c.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <pthread.h>
 
@@ -308,7 +308,8 @@ static void contexts_in_two_threads_are_independent(void)
         size_t n;
 
         CHECK(workers[i].out != NULL);
-        same(workers[i].out, alone(&workers[i].c, "cpu", 1, &n), workers[i].bytes, "a thread's clip");
+        same(workers[i].out, alone(&workers[i].c, "cpu", 1, &n), workers[i].bytes,
+             "a thread's clip");
     }
 }
 
@@ -424,7 +425,8 @@ int main(void)
         RUN_AS(a_seed_gives_the_same_bytes_again(precisions[i_]), "%s: a seed gives the same bytes "
                "again", name);
         RUN_AS(threads_do_not_matter(precisions[i_]), "%s: threads do not matter", name);
-        RUN_AS(decode_chunks_do_not_matter(precisions[i_]), "%s: decode chunks do not matter", name);
+        RUN_AS(decode_chunks_do_not_matter(precisions[i_]), "%s: decode chunks do not matter",
+               name);
         RUN_AS(clips_one_after_the_other_are_as_alone(precisions[i_]), "%s: clips one after the "
                "other are as alone", name);
     }

@@ -166,8 +166,12 @@ static void a_device_without_room_says_what_helps(void)
 
 /* ---- refused parameters ------------------------------------------------------------------- */
 
-typedef struct Wrong { const char *what; void (*set)(AdSessionParams *p); AdStatus st; const char *part; }
-    Wrong;
+typedef struct Wrong {
+    const char *what;
+    void (*set)(AdSessionParams *p);
+    AdStatus st;
+    const char *part;
+} Wrong;
 
 static void width_0(AdSessionParams *p)      { p->width = 0; }
 static void width_33(AdSessionParams *p)     { p->width = 36; }
@@ -254,7 +258,8 @@ static void the_ends_of_all_ranges_are_fine(void)
     params.rng = AD_RNG_CUDA;
     params.rng_gpu[0] = 1;
     params.rng_gpu[1] = 256;
-    params.scheduler = params.beta_schedule = params.timestep_spacing = params.prediction_type = "auto";
+    params.scheduler = params.beta_schedule = params.timestep_spacing = params.prediction_type =
+        "auto";
     small.clip.steps = 1;
     if (create() < 0 || whole_clip() < 0)
         FAIL("%s", ad_context_error(ctx));
@@ -431,7 +436,8 @@ static size_t i_;               /* outlives the longjmp of a failing case */
 
 int main(void)
 {
-    WITH_MODEL(device_memory_is_taken_at_the_first_clip_only(), "device memory is taken at the first "
+    WITH_MODEL(device_memory_is_taken_at_the_first_clip_only(),
+               "device memory is taken at the first "
                "clip only");
     WITH_MODEL(guidance_that_comes_later_takes_memory_once(), "guidance that comes later takes "
                "memory once");

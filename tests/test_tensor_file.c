@@ -35,7 +35,8 @@ static double small_float(uint32_t bits, int exponent, int mantissa, bool finite
 
 static void same_float(float found, double wanted, uint32_t bits)
 {
-    bool same = isnan(wanted) ? isnan(found) : found == wanted && !signbit(found) == !signbit(wanted);
+    bool same =
+        isnan(wanted) ? isnan(found) : found == wanted && !signbit(found) == !signbit(wanted);
 
     if (!same)
         FAIL("%#x is %.9g, not %.9g", (unsigned)bits, found, wanted);
@@ -190,8 +191,12 @@ static void shapes_are_written_for_people(void)
 
 /* ---- files that are something else -------------------------------------------------------- */
 
-static const struct Other { const char *what, *start; size_t bytes; AdStatus status; const char *part; }
-others[] = {
+static const struct Other {
+    const char *what, *start;
+    size_t bytes;
+    AdStatus status;
+    const char *part;
+} others[] = {
     { "an empty file", "", 0, AD_ERR_FORMAT, "an empty file" },
     { "seven bytes", "1234567", 7, AD_ERR_FORMAT, "7 bytes are too few" },
     { "a Git-LFS pointer", "version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n", 64,
@@ -348,7 +353,8 @@ static void names_from_files_are_plain(void)
     CHECK(ad_name_is_plain("...", 3));
     CHECK(ad_name_is_plain(longest, 255) && !ad_name_is_plain(longest, 256));
     CHECK(!ad_name_is_plain("", 0) && !ad_name_is_plain(".", 1) && !ad_name_is_plain("..", 2));
-    CHECK(!ad_name_is_plain("a/b", 3) && !ad_name_is_plain("/b", 2) && !ad_name_is_plain("a\\b", 3));
+    CHECK(!ad_name_is_plain("a/b", 3) && !ad_name_is_plain("/b", 2) &&
+          !ad_name_is_plain("a\\b", 3));
     CHECK(!ad_name_is_plain("a\0b", 3));
 }
 

@@ -72,7 +72,7 @@ static void a_taught_word_becomes_its_ids(void)
     CHECK_STATUS(ad_tokenizer_load(&ctx, &t, GOLDEN "tokenizer"), AD_OK);
     CHECK_STATUS(ad_tokenizer_encode(&ctx, t, "a  b", 4, &plain), AD_OK);
     CHECK_STATUS(ad_tokenizer_add(&ctx, t, "<Cat>", 5000, 3), AD_OK);
-    CHECK_STATUS(ad_tokenizer_add(&ctx, t, "<cat>s", 6000, 1), AD_OK);      /* the longer one wins */
+    CHECK_STATUS(ad_tokenizer_add(&ctx, t, "<cat>s", 6000, 1), AD_OK); /* the longer one wins */
     CHECK_STATUS(ad_tokenizer_encode(&ctx, t, "a <CAT> b<cat>s", 15, &ids), AD_OK);
     CHECK_INT(ids.count, 6);
     CHECK_INT(ids.ids[0], plain.ids[0]);
@@ -110,10 +110,18 @@ static AdTokenizer *small;
 
 static void prompts_must_be_utf8(void)
 {
-    static const struct { const char *text; int at; } bad[] = {
-        { "ab\xff", 2 }, { "\xc3", 0 }, { "x\xc0\xaf", 1 }, { "\xed\xa0\x80", 0 },
-        { "abc\xf4\x90\x80\x80", 3 }, { "a\xe2\x82", 1 }, { "\x80", 0 }, { "\xf8\x88\x80\x80\x80", 0 },
-        { "\xe0\x80\xaf", 0 }, { "\xf0\x80\x80\xaf", 0 },
+    static const struct { const char *text; int at;
+    } bad[] = {
+        { "ab\xff", 2 },
+        { "\xc3", 0 },
+        { "x\xc0\xaf", 1 },
+        { "\xed\xa0\x80", 0 },
+        { "abc\xf4\x90\x80\x80", 3 },
+        { "a\xe2\x82", 1 },
+        { "\x80", 0 },
+        { "\xf8\x88\x80\x80\x80", 0 },
+        { "\xe0\x80\xaf", 0 },
+        { "\xf0\x80\x80\xaf", 0 },
     };
     AdPrompt p;
 
@@ -207,8 +215,8 @@ static void the_longest_word_takes_no_time(const char *letters)
 
 int main(void)
 {
-    static const char *const longest[] = { "a", "in", "the", "<|endoftext|>", "e\xcc\x81", "'s", "9",
-                                           "\xe4\xb8\x80" };
+    static const char *const longest[] = { "a",         "in", "the", "<|endoftext|>",
+                                           "e\xcc\x81", "'s", "9",   "\xe4\xb8\x80" };
 
     if (ad_tokenizer_load(&ctx, &small, GOLDEN "tokenizer") < 0)
         die("%s", ctx.error);

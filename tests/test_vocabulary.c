@@ -63,8 +63,9 @@ static json_t *merge_list(bool pairs)
     while ((line = strtok(NULL, "\n"))) {
         char *space = strchr(line, ' ');
 
-        json_array_append_new(list, pairs ? json_pack("[s#, s]", line, (int)(space - line), space + 1)
-                                          : json_string(line));
+        json_array_append_new(list, pairs
+                                        ? json_pack("[s#, s]", line, (int)(space - line), space + 1)
+                                        : json_string(line));
     }
     free(text);
     return list;

@@ -208,8 +208,8 @@ static void NAME(geglu)(void *out, const void *in, int64_t rows, int64_t n)
 
 /* ---- attention ---------------------------------------------------------------------------- */
 
-/* Blocks of AD_CPU_KEYS keys, each [d, keys of the block]: with rows as long as all keys, 4096 bytes
- * apart for 1024 of them, a column would fall into one set of the first-level cache. */
+/* Blocks of AD_CPU_KEYS keys, each [d, keys of the block]: with rows as long as all keys, 4096
+ * bytes apart for 1024 of them, a column would fall into one set of the first-level cache. */
 static void NAME(pack_keys)(float *kt, const void *k, int64_t k_row, int keys, int d)
 {
     int padded = (int)ad_cpu_padded(keys);
@@ -248,7 +248,7 @@ static void NAME(pack_values)(float *v, const void *in, int64_t in_row, int keys
     }
 }
 
-/* s[QUERIES, wide vectors] = q[QUERIES, d] k[d, wide vectors]; `wide` is a constant at each call. */
+/* s[QUERIES, wide vectors] = q[QUERIES, d] k[d, wide vectors]; `wide` is a constant when called. */
 static inline AD_INLINE void NAME(scores_part)(float *s, const float *q, size_t q_row,
                                                const float *k, int row, int d, int wide)
 {

@@ -1,7 +1,8 @@
 /* cpu_vec.h - a dozen vector words for the kinds of processor there are.
  *
  * Included by cpu_kernels_*.c after one of AD_VEC_AVX512 (with or without AD_VEC_BF16), AD_VEC_AVX2
- * or neither was defined, and by nothing else. V is LANES floats; a bf16 value is widened on load and rounded on store.
+ * or neither was defined, and by nothing else. V is LANES floats; a bf16 value is widened on load
+ * and rounded on store.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #ifndef AD_CPU_VEC_H
 #define AD_CPU_VEC_H

@@ -75,12 +75,42 @@ NULL_OP(conv2d, AdConvArgs)
 NULL_OP(norm, AdNormArgs)
 NULL_OP(attention, AdAttentionArgs)
 
-static AdStatus null_gather(AdBackend *be, const AdGatherArgs *a)       { (void)be, (void)a; return AD_OK; }
-static AdStatus null_activate(AdBackend *be, const AdActArgs *a)        { (void)be, (void)a; return AD_OK; }
-static AdStatus null_upsample(AdBackend *be, const AdUpsampleArgs *a)   { (void)be, (void)a; return AD_OK; }
-static AdStatus null_lincomb(AdBackend *be, const AdLincombArgs *a)     { (void)be, (void)a; return AD_OK; }
-static AdStatus null_to_rgb(AdBackend *be, const AdRgbArgs *a)          { (void)be, (void)a; return AD_OK; }
-static AdStatus null_nonfinite(AdBackend *be, const AdNonfiniteArgs *a) { (void)be, (void)a; return AD_OK; }
+static AdStatus null_gather(AdBackend *be, const AdGatherArgs *a)
+{
+    (void)be, (void)a;
+    return AD_OK;
+}
+
+static AdStatus null_activate(AdBackend *be, const AdActArgs *a)
+{
+    (void)be, (void)a;
+    return AD_OK;
+}
+
+static AdStatus null_upsample(AdBackend *be, const AdUpsampleArgs *a)
+{
+    (void)be, (void)a;
+    return AD_OK;
+}
+
+static AdStatus null_lincomb(AdBackend *be, const AdLincombArgs *a)
+{
+    (void)be, (void)a;
+    return AD_OK;
+}
+
+static AdStatus null_to_rgb(AdBackend *be, const AdRgbArgs *a)
+{
+    (void)be, (void)a;
+    return AD_OK;
+}
+
+static AdStatus null_nonfinite(AdBackend *be, const AdNonfiniteArgs *a)
+{
+    (void)be, (void)a;
+    return AD_OK;
+}
+
 
 static const AdOps null_ops = {
     .gather    = null_gather,
