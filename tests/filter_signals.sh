@@ -4,8 +4,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 . "$(dirname "$0")/filter_lib.sh"
 
-# Big enough for steps that take a while; 2 clips of 4 frames. The time of a step is in the log.
-slow="$SRC:size=128x128:frames=4:steps=8:clips=2"
+# 2 clips of 4 frames. A step takes 10 ms on a quick machine: so many of them that the clip is still
+# being computed when the signal arrives. The time of a step is in the log.
+slow="$SRC:size=128x128:frames=4:steps=150:clips=2"
 
 # stops SIGNAL CLIP FRAMES ARGUMENTS: signal in the second step of that clip; so many frames stay
 stops()
