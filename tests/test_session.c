@@ -1,8 +1,8 @@
 /* test_session.c - the same bytes, whatever is done around them.
  *
  * Runs, threads, orders, chunks and neighbours may not change a clip; other words, seeds and
- * options must. On the smallest golden model, so that every case takes a fraction of a second. Misuse
- * and memory: test_session_calls.c.
+ * options must. On the smallest golden model, so that every case takes a fraction of a second.
+ * Misuse and memory: test_session_calls.c.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <pthread.h>
 
