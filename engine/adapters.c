@@ -58,8 +58,8 @@ static AdStatus add(AdContext *ctx, const char *option, const char *s, size_t n,
         at--;
     if (at > 0 && s[at - 1] == '@') {               /* an '@' in a folder's name is none */
         if (!ad_parse_number(s + at, n - at, &a.scale))
-            return ad_fail(ctx, AD_ERR_INVALID, "%s: \"%s\" is no scale; path@0.8 is the form",
-                           option, ad_quote(s + at, n - at, quoted));
+            return ad_fail(ctx, AD_ERR_INVALID, "%s=%s: no scale behind the last @; path@0.8 is "
+                           "the form", option, ad_quote(s, n, quoted));
         if (!(fabs(a.scale) <= 100))
             return ad_fail(ctx, AD_ERR_INVALID, "%s: scale %g; -100 to 100 are allowed", option,
                            a.scale);

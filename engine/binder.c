@@ -18,6 +18,9 @@ void ad_binder_free(AdBinder *b)
     ad_free(b->host);
     b->host = NULL;
     b->host_count = 0;
+    b->backend->cls->free(b->backend, b->buffer);
+    b->buffer = NULL;
+    b->buffer_bytes = 0;
 }
 
 AdStatus ad_binder_check(AdBinder *b, const char *part)
@@ -40,6 +43,36 @@ AdStatus ad_binder_start_loading(AdBinder *b, void **slab)
     b->bytes = 0;
     b->load  = true;
     return AD_OK;
+}
+
+void ad_binder_start_changing(AdBinder *b, void *slab, const AdPatches *before,
+                              AdChanges *changes)
+{
+    b->slab    = slab;
+    b->bytes   = 0;
+    b->load    = true;
+    b->before  = before;
+    b->changes = changes;
+}
+
+AdStatus ad_changes_write(AdContext *ctx, AdBackend *be, const AdChanges *changes)
+{
+    for (size_t i = 0; i < changes->count; i++) {
+        const AdChange *c = &changes->items[i];
+        AdStatus st = be->cls->upload(be, c->place, c->data, c->bytes);
+
+        if (st < 0)
+            return ad_fail(ctx, st, "changed weights: %s", be->message);
+    }
+    return AD_OK;
+}
+
+void ad_changes_free(AdChanges *changes)
+{
+    for (size_t i = 0; i < changes->count; i++)
+        ad_free(changes->items[i].data);
+    ad_free(changes->items);
+    *changes = (AdChanges){ 0 };
 }
 
 /* ---- names -------------------------------------------------------------------------------- */
@@ -126,7 +159,7 @@ static int64_t numbers(Shape s)
     return n;
 }
 
-/* First run: check. Second run: read as floats to `to` and apply patches. */
+/* First run: check. Later: read as floats to `to` and apply patches. */
 static void tensor(AdBinder *b, const char *name, const char *leaf, Shape shape, float *to)
 {
     char full[AD_CAP_NAME + 1];
@@ -141,7 +174,7 @@ static void tensor(AdBinder *b, const char *name, const char *leaf, Shape shape,
         return;
     }
     w->used = true;
-    if (!b->load)
+    if (b->skip)
         return;
     if (ad_stopping(b->ctx)) {
         b->status = ad_fail(b->ctx, AD_ERR_CANCELLED, "stopped while loading");
@@ -154,10 +187,29 @@ static void tensor(AdBinder *b, const char *name, const char *leaf, Shape shape,
         b->status = ad_patches_apply(b->ctx, b->patches, full, shape.rank, shape.dim, to);
 }
 
-/* Room for n floats; NULL in the first run or out of memory. */
-static float *host(AdBinder *b, int64_t n)
+/* Whether the weight made of these tensors is only looked at in this run. */
+static bool is_skipped(const AdBinder *b, const char *const *names, int count, const char *leaf)
 {
-    if (!b->load || b->status < 0)
+    char full[AD_CAP_NAME + 1];
+
+    if (!b->load || !b->changes)
+        return !b->load;
+    for (int i = 0; i < count; i++) {
+        full_name(b, names[i], leaf, full);
+        if ((b->patches && ad_patches_touch(b->patches, full)) ||
+            (b->before && ad_patches_touch(b->before, full)))
+            return false;
+    }
+    return true;
+}
+
+/* Begin a weight made of tensors names[i] + leaf: room for n floats; NULL when they are not to be
+ * read, or out of memory. */
+static float *host_of(AdBinder *b, const char *const *names, int count, const char *leaf,
+                      int64_t n)
+{
+    b->skip = is_skipped(b, names, count, leaf);
+    if (b->skip || b->status < 0)
         return NULL;
     if ((size_t)n > b->host_count) {
         ad_free(b->host);
@@ -169,7 +221,43 @@ static float *host(AdBinder *b, int64_t n)
     return b->host;
 }
 
+static float *host(AdBinder *b, const char *name, const char *leaf, int64_t n)
+{
+    return host_of(b, &name, 1, leaf, n);
+}
+
 /* ---- one weight on the device ------------------------------------------------------------- */
+
+/* Pack once more, beside the slab, and keep the bytes. */
+static AdStatus pack_change(AdBinder *b, AdPackArgs *a, size_t bytes)
+{
+    AdBackend *be = b->backend;
+    AdTensor packed = { 0 };
+    AdChange change = { .place = b->slab + b->bytes, .bytes = bytes };
+    void *items = b->changes->items;
+    AdStatus st = AD_OK;
+
+    if (bytes > b->buffer_bytes) {
+        be->cls->free(be, b->buffer);
+        b->buffer = NULL;
+        b->buffer_bytes = 0;
+        if ((st = be->cls->alloc(be, bytes, &b->buffer)) < 0)
+            return st;
+        b->buffer_bytes = bytes;
+    }
+    packed.data = b->buffer;
+    a->out = &packed;
+    if ((st = be->cls->pack(be, a)) < 0)
+        return st;
+    if (ad_grow(&items, &b->changes->room, b->changes->count + 1, sizeof(change)))
+        b->changes->items = items;
+    else
+        return ad_backend_fail(be, AD_ERR_NOMEM, "no memory for changed weights");
+    if (!(change.data = ad_alloc(bytes)))
+        return ad_backend_fail(be, AD_ERR_NOMEM, "no memory for changed weights");
+    b->changes->items[b->changes->count++] = change;
+    return be->cls->download(be, change.data, b->buffer, bytes);
+}
 
 static void pack(AdBinder *b, AdPackKind kind, int64_t n, int64_t h, int64_t w, int64_t c,
                  const float *src, AdTensor *out)
@@ -181,7 +269,11 @@ static void pack(AdBinder *b, AdPackKind kind, int64_t n, int64_t h, int64_t w, 
     if (b->status < 0)
         return;
     b->status = b->backend->cls->pack(b->backend, &a);
-    if (b->status >= 0 && b->load) {
+    if (b->status >= 0 && !b->skip && b->changes) {
+        assert(out->data == b->slab + b->bytes);    /* in any run a weight has the same place */
+        a.need = NULL;
+        b->status = pack_change(b, &a, need);
+    } else if (b->status >= 0 && !b->skip) {
         a.need = NULL;
         a.out  = out;
         out->data = b->slab + b->bytes;
@@ -194,7 +286,7 @@ static void pack(AdBinder *b, AdPackKind kind, int64_t n, int64_t h, int64_t w, 
 
 static void bind_vector(AdBinder *b, const char *name, const char *leaf, int n, AdTensor *out)
 {
-    float *v = host(b, n);
+    float *v = host(b, name, leaf, n);
 
     tensor(b, name, leaf, (Shape){ 1, { n } }, v);
     pack(b, AD_PACK_VECTOR, 1, 1, 1, n, v, out);
@@ -204,7 +296,7 @@ void ad_bind_linear_cat(AdBinder *b, const char *const *names, int count, int in
                         bool bias, AdLinear *l)
 {
     int64_t rows = (int64_t)count * out;
-    float *w = host(b, rows * in);
+    float *w = host_of(b, names, count, ".weight", rows * in);
 
     for (int i = 0; i < count; i++)
         tensor(b, names[i], ".weight", (Shape){ 2, { out, in } },
@@ -212,7 +304,7 @@ void ad_bind_linear_cat(AdBinder *b, const char *const *names, int count, int in
     pack(b, AD_PACK_LINEAR, 1, 1, rows, in, w, &l->w);
     if (!bias)
         return;
-    w = host(b, rows);
+    w = host_of(b, names, count, ".bias", rows);
     for (int i = 0; i < count; i++)
         tensor(b, names[i], ".bias", (Shape){ 1, { out } }, w ? w + (int64_t)i * out : NULL);
     pack(b, AD_PACK_VECTOR, 1, 1, 1, rows, w, &l->b);
@@ -227,7 +319,8 @@ void ad_bind_linear_split(AdBinder *b, const char *name, int in1, int in2, int o
                           AdLinear *l2)
 {
     int in = in1 + in2;
-    float *w = host(b, 2 * (int64_t)out * in), *halves = w ? w + (int64_t)out * in : NULL;
+    float *w = host(b, name, ".weight", 2 * (int64_t)out * in);
+    float *halves = w ? w + (int64_t)out * in : NULL;
 
     tensor(b, name, ".weight", (Shape){ 2, { out, in } }, w);
     for (int64_t r = 0; r < out && w && b->status >= 0; r++) {
@@ -242,7 +335,7 @@ void ad_bind_linear_split(AdBinder *b, const char *name, int in1, int in2, int o
 
 void ad_bind_geglu(AdBinder *b, const char *name, int in, int out, AdLinear *l)
 {
-    float *w = host(b, 2 * (int64_t)out * in);
+    float *w = host(b, name, ".weight", 2 * (int64_t)out * in);
 
     tensor(b, name, ".weight", (Shape){ 2, { 2 * out, in } }, w);
     pack(b, AD_PACK_GEGLU, 1, 1, 2 * out, in, w, &l->w);
@@ -252,7 +345,7 @@ void ad_bind_geglu(AdBinder *b, const char *name, int in, int out, AdLinear *l)
 void ad_bind_conv2d(AdBinder *b, const char *name, int in, int out, int k, AdConv *c)
 {
     int64_t n = (int64_t)out * in * k * k;
-    float *w = host(b, 2 * n), *turned = w ? w + n : NULL;
+    float *w = host(b, name, ".weight", 2 * n), *turned = w ? w + n : NULL;
 
     tensor(b, name, ".weight", (Shape){ 4, { out, in, k, k } }, w);
     for (int64_t o = 0; o < out && w && b->status >= 0; o++)        /* [o,i,y,x] to [o,y,x,i] */
@@ -273,7 +366,7 @@ void ad_bind_norm(AdBinder *b, const char *name, int c, int groups, float eps, A
 
 void ad_bind_table(AdBinder *b, const char *name, int rows, int c, AdTensor *t)
 {
-    float *w = host(b, (int64_t)rows * c);
+    float *w = host(b, name, "", (int64_t)rows * c);
 
     tensor(b, name, "", (Shape){ 2, { rows, c } }, w);
     pack(b, AD_PACK_TABLE, 1, 1, rows, c, w, t);
@@ -281,7 +374,7 @@ void ad_bind_table(AdBinder *b, const char *name, int rows, int c, AdTensor *t)
 
 void ad_bind_positions(AdBinder *b, const char *name, int rows, int c, AdTensor *t)
 {
-    float *w = host(b, (int64_t)rows * c);
+    float *w = host(b, name, "", (int64_t)rows * c);
 
     if (ad_bind_has(b, name))
         tensor(b, name, "", (Shape){ 3, { 1, rows, c } }, w);

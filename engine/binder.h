@@ -2,7 +2,8 @@
  *
  * Each graph declares its weights in a bind function that stands above its forward function. The
  * same function runs twice: first to check every name and shape and to add up the bytes, then to
- * load. Complaints are collected and make one sentence at the end.
+ * load. Complaints are collected and make one sentence at the end. When other LoRA files come, it
+ * runs a third time, for the weights these touch.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #ifndef AD_BINDER_H
 #define AD_BINDER_H
@@ -12,6 +13,18 @@
 
 typedef struct AdPatches AdPatches;     /* lora.h: changes to weights, by name */
 
+/* A weight that will be written again: its bytes as the device wants them, in host memory. */
+typedef struct AdChange {
+    char  *place;                       /* on the device */
+    void  *data;
+    size_t bytes;
+} AdChange;
+
+typedef struct AdChanges {
+    AdChange *items;
+    size_t    count, room;
+} AdChanges;
+
 typedef struct AdBinder {
     AdContext *ctx;
     AdBackend *backend;
@@ -19,7 +32,12 @@ typedef struct AdBinder {
     AdPatches *patches;                 /* NULL: none */
     AdType     type;                    /* element type of the graph */
     bool       load;                    /* second run: read and pack */
+    bool       skip;                    /* the weight at hand is looked at, not read */
     char      *slab;                    /* second run: where to */
+    const AdPatches *before;            /* third run: what the slab was loaded with; NULL: none */
+    AdChanges *changes;                 /* third run: where to */
+    void      *buffer;                  /* third run: device memory for one weight */
+    size_t     buffer_bytes;
     size_t     bytes;                   /* of the slab, so far */
     int        side;                    /* hint for packing: see AdPackArgs */
     char       path[AD_CAP_NAME];
@@ -41,7 +59,16 @@ AdStatus ad_binder_check(AdBinder *b, const char *part);
 /* Take a slab of b->bytes on the device and turn to the second run. The slab is the caller's. */
 AdStatus ad_binder_start_loading(AdBinder *b, void **slab);
 
-void ad_binder_free(AdBinder *b);       /* host memory; not the slab */
+/* Turn to a run that leaves a loaded slab alone and collects in `changes` what has to be written
+ * there: the weights that b->patches or `before` (NULL: none) touch. */
+void ad_binder_start_changing(AdBinder *b, void *slab, const AdPatches *before,
+                              AdChanges *changes);
+
+/* Write all changes to the device. */
+AdStatus ad_changes_write(AdContext *ctx, AdBackend *be, const AdChanges *changes);
+void     ad_changes_free(AdChanges *changes);
+
+void ad_binder_free(AdBinder *b);       /* own memory; not the slab */
 
 /* Names inside are prefixed with "name." (or "name.i."). */
 void ad_bind_enter(AdBinder *b, const char *name);

@@ -30,9 +30,17 @@ struct AdContext {
 
 /* One part of the model on the device: a slab with all its packed weights. */
 typedef struct AdPart {
-    void  *slab;
-    size_t bytes;
+    void    *slab;
+    size_t   bytes;
+    uint64_t hash;              /* of the files */
 } AdPart;
+
+/* LoRA files in force and what they need on the device. */
+typedef struct AdAdaptation {
+    char      *lora, *motion_lora;      /* the lists as given; "" for none       */
+    AdPatches *patches;                 /* names of the weights that they change */
+    AdChanges  changes;                 /* not yet on the device                 */
+} AdAdaptation;
 
 struct AdModel {
     AdContext        *ctx;              /* borrowed */
@@ -48,7 +56,8 @@ struct AdModel {
     AdVaeWeights      vae;
     AdPart            text_part, unet_part, vae_part;
     AdSources         sources;          /* the files, read again when adapters change */
-    AdPatches        *patches;          /* what LoRA files change; NULL: nothing      */
+    AdAdaptation      now;              /* LoRA files that the weights are made with  */
+    AdAdaptation     *next;             /* those of the next clip; NULL: the same     */
     char              motion_betas[32]; /* schedule the motion module was trained on; "" unknown */
 };
 

@@ -6,18 +6,35 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "file.h"
 #include "lora.h"
 #include "names.h"
 
-void ad_patches_free(AdPatches *p)
+void ad_patches_close(AdPatches *p)
 {
-    for (size_t i = 0; i < p->count; i++)
-        ad_free(p->patches[i].target);
     for (size_t i = 0; i < p->file_count; i++)
         ad_tensor_file_close(&p->files[i]);
-    ad_free(p->patches);
+    for (size_t i = 0; i < p->count; i++) {
+        p->patches[i].file = NULL;
+        p->patches[i].down = p->patches[i].up = NULL;
+    }
     ad_free(p->files);
-    *p = (AdPatches){ 0 };
+    p->files = NULL;
+    p->file_count = p->file_room = 0;
+}
+
+void ad_patches_free(AdPatches **patches)
+{
+    AdPatches *p = *patches;
+
+    *patches = NULL;
+    if (!p)
+        return;
+    ad_patches_close(p);
+    for (size_t i = 0; i < p->count; i++)
+        ad_free(p->patches[i].target);
+    ad_free(p->patches);
+    ad_free(p);
 }
 
 /* ---- names -------------------------------------------------------------------------------- */
@@ -124,6 +141,17 @@ AdStatus ad_patches_add_motion(AdContext *ctx, AdPatches *p, const AdAdapterList
     return st;
 }
 
+AdStatus ad_patches_add(AdContext *ctx, AdPatches *p, const AdAdapterList *list)
+{
+    (void)p;
+    if (!list->count)
+        return AD_OK;
+    if (!ad_is_file(list->items[0].path))
+        return ad_fail(ctx, AD_ERR_NOTFOUND, "%.200s: no such file", list->items[0].path);
+    return ad_fail(ctx, AD_ERR_UNSUPPORTED, "%.200s: only motion_lora is supported",
+                   list->items[0].path);
+}
+
 /* ---- applying ----------------------------------------------------------------------------- */
 
 /* w[out, in] += scale * up[out, rank] down[rank, in] */
@@ -176,6 +204,14 @@ AdStatus ad_patches_apply(AdContext *ctx, AdPatches *p, const char *name, int ra
         if (!strcmp(p->patches[i].target, name))
             st = apply(ctx, &p->patches[i], shape[0], in, w);
     return st;
+}
+
+bool ad_patches_touch(const AdPatches *p, const char *name)
+{
+    for (size_t i = 0; i < p->count; i++)
+        if (!strcmp(p->patches[i].target, name))
+            return true;
+    return false;
 }
 
 AdStatus ad_patches_check(AdContext *ctx, const AdPatches *p)

@@ -24,14 +24,24 @@ typedef struct AdPatches {
     size_t         count, room;
 } AdPatches;
 
-void ad_patches_free(AdPatches *p);
+/* NULL-safe; *p becomes NULL. */
+void ad_patches_free(AdPatches **p);
 
-/* Read a list of motion LoRA files and add their changes. */
+/* Read a list of LoRA files and add their changes. */
+AdStatus ad_patches_add(AdContext *ctx, AdPatches *p, const AdAdapterList *list);
+
+/* The same for motion LoRA files. */
 AdStatus ad_patches_add_motion(AdContext *ctx, AdPatches *p, const AdAdapterList *list);
 
 /* Add the changes for the weight `name` (our spelling, with ".weight" or ".bias") to its floats. */
 AdStatus ad_patches_apply(AdContext *ctx, AdPatches *p, const char *name, int rank,
                           const int64_t *shape, float *w);
+
+/* Whether the weight `name` is one of those that change. */
+bool ad_patches_touch(const AdPatches *p, const char *name);
+
+/* Close the files; the names that change are kept. */
+void ad_patches_close(AdPatches *p);
 
 /* After loading: a warning for each file that was applied in part, AD_ERR_FORMAT for one that
  * changed nothing. */

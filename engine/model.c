@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "file.h"
-#include "internal.h"
+#include "model.h"
 #include "names.h"
 #include "prompt.h"
 
@@ -28,14 +28,10 @@ static void bind_vae(AdBinder *b, AdModel *m)
     ad_vae_bind(b, &m->vae_config, &m->vae);
 }
 
-typedef struct PartKind {
-    const char *name;
-    void      (*bind)(AdBinder *b, AdModel *m);
-} PartKind;
+const AdPartKind ad_text_kind = { "text encoder", bind_text };
+const AdPartKind ad_unet_kind = { "UNet", bind_unet };
 
-static const PartKind text_kind = { "text encoder", bind_text };
-static const PartKind unet_kind = { "UNet", bind_unet };
-static const PartKind vae_kind  = { "VAE", bind_vae };
+static const AdPartKind vae_kind = { "VAE", bind_vae };
 
 static AdStatus check_memory(AdModel *m, const char *name, size_t bytes)
 {
@@ -50,7 +46,8 @@ static AdStatus check_memory(AdModel *m, const char *name, size_t bytes)
 }
 
 /* First run: check and add up. Second run: load. */
-static AdStatus load_part(AdModel *m, AdWeights *w, const PartKind *kind, AdPart *part)
+static AdStatus load_part(AdModel *m, AdWeights *w, const AdPartKind *kind,
+                          AdPart *part)
 {
     const char *example = "";
     size_t unused;
@@ -58,10 +55,11 @@ static AdStatus load_part(AdModel *m, AdWeights *w, const PartKind *kind, AdPart
     AdStatus st;
 
     ad_binder_init(&b, m->ctx, m->ctx->backend, w, m->type);
-    b.patches = m->patches;
+    b.patches = m->now.patches;
     kind->bind(&b, m);
     st = ad_binder_check(&b, kind->name);
     part->bytes = b.bytes;
+    part->hash  = w->hash;
     if (st >= 0) st = check_memory(m, kind->name, b.bytes);
     if (st >= 0) st = ad_binder_start_loading(&b, &part->slab);
     if (st >= 0) {
@@ -106,7 +104,7 @@ static AdStatus load_text(AdModel *m, uint64_t *hash)
         st = ad_fail(m->ctx, AD_ERR_FORMAT, "the tokenizer has %d entries, the text encoder's "
                      "table %d", ad_tokenizer_size(m->tokenizer), m->text_config.vocabulary);
     if (st >= 0) st = ad_weights_add_folder(m->ctx, &w, m->sources.text, "model", NULL);
-    if (st >= 0) st = load_part(m, &w, &text_kind, &m->text_part);
+    if (st >= 0) st = load_part(m, &w, &ad_text_kind, &m->text_part);
     *hash = ad_hash_bytes(*hash, &w.hash, sizeof(w.hash));
     ad_weights_free(&w);
     ad_free(config);
@@ -184,24 +182,36 @@ static AdStatus describe_adapter(AdModel *m, const AdTensorFile *f)
     return AD_OK;
 }
 
-static AdStatus add_adapter(AdModel *m, AdWeights *w)
+/* A saved UNetMotionModel has its motion modules already. */
+static bool wants_adapter(const AdModel *m)
 {
-    const AdSources *s = &m->sources;
-    char *config = s->adapter_file ? NULL : config_of(s->adapter);
+    return m->sources.adapter && !(m->unet_config.is_motion_model && m->sources.own_adapter);
+}
+
+static AdStatus read_adapter_config(AdModel *m, const AdWeights *w)
+{
+    char *config;
     AdStatus st;
 
-    if (s->adapter_file) {
-        st = ad_weights_add(m->ctx, w, s->adapter, ad_rename_motion);
-        if (st >= 0) st = describe_adapter(m, w->files[w->file_count - 1]);
-    } else {
-        st = config ? ad_motion_config_read(m->ctx, config, &m->unet_config)
-                    : ad_fail_nomem(m->ctx, "a path");
-        if (st >= 0)
-            st = ad_weights_add_folder(m->ctx, w, s->adapter, "diffusion_pytorch_model",
-                                       ad_rename_motion);
-    }
+    if (m->sources.adapter_file)
+        return describe_adapter(m, w->files[w->file_count - 1]);
+    config = config_of(m->sources.adapter);
+    st = config ? ad_motion_config_read(m->ctx, config, &m->unet_config)
+                : ad_fail_nomem(m->ctx, "a path");
     ad_free(config);
     return st;
+}
+
+AdStatus ad_model_open_unet(AdModel *m, AdWeights *w)
+{
+    static const char base[] = "diffusion_pytorch_model";
+    const AdSources *s = &m->sources;
+    AdStatus st = ad_weights_add_folder(m->ctx, w, s->unet, base, NULL);
+
+    if (st < 0 || !wants_adapter(m))
+        return st;
+    return s->adapter_file ? ad_weights_add(m->ctx, w, s->adapter, ad_rename_motion)
+                           : ad_weights_add_folder(m->ctx, w, s->adapter, base, ad_rename_motion);
 }
 
 static AdStatus load_unet(AdModel *m, uint64_t *hash)
@@ -211,58 +221,43 @@ static AdStatus load_unet(AdModel *m, uint64_t *hash)
     AdUnetConfig *c = &m->unet_config;
     AdWeights w = { 0 };
     AdStatus st = config ? ad_unet_config_read(m->ctx, config, c) : ad_fail_nomem(m->ctx, "a path");
-    bool merged = st >= 0 && c->is_motion_model && s->own_adapter;
 
     if (st >= 0 && !c->is_motion_model && !s->adapter)
         st = ad_fail(m->ctx, AD_ERR_INVALID, "%.160s has no motion modules; give some with the "
                      "option motion_adapter", s->model);
-    if (st >= 0) st = ad_weights_add_folder(m->ctx, &w, s->unet, "diffusion_pytorch_model", NULL);
-    if (st >= 0 && s->adapter && !merged)       /* a saved UNetMotionModel has them already */
-        st = add_adapter(m, &w);
+    if (st >= 0) st = ad_model_open_unet(m, &w);
+    if (st >= 0 && wants_adapter(m)) st = read_adapter_config(m, &w);
     if (st >= 0 && c->context != m->text_config.width)
         st = ad_fail(m->ctx, AD_ERR_FORMAT, "the UNet wants text states of width %d, the text "
                      "encoder gives %d%s", c->context, m->text_config.width,
                      c->context == 1024 ? " (Stable Diffusion 2.x is not supported)" :
                      c->context == 2048 ? " (SDXL is not supported)" : "");
-    if (st >= 0) st = load_part(m, &w, &unet_kind, &m->unet_part);
-    if (st >= 0 && m->patches) st = ad_patches_check(m->ctx, m->patches);
+    if (st >= 0) st = load_part(m, &w, &ad_unet_kind, &m->unet_part);
+    if (st >= 0) st = ad_patches_check(m->ctx, m->now.patches);
     *hash = ad_hash_bytes(*hash, &w.hash, sizeof(w.hash));
     ad_weights_free(&w);
     ad_free(config);
     return st;
 }
 
-/* ---- LoRA --------------------------------------------------------------------------------- */
+/* ---- textual inversion -------------------------------------------------------------------- */
 
-static AdStatus load_patches(AdModel *m, const char *lora, const char *motion_lora)
+static AdStatus check_embeddings(AdContext *ctx, const char *list)
 {
-    AdAdapterList list = { 0 };
-    AdStatus st = AD_OK;
+    char quoted[AD_QUOTE_TEXT];
+    const char *path = list ? strchr(list, '@') : NULL;
 
-    if (lora && *lora)
-        return ad_fail(m->ctx, AD_ERR_UNSUPPORTED, "lora: only motion_lora is supported");
-    st = ad_adapters_parse(m->ctx, "motion_lora", motion_lora, &list);
-    if (st >= 0 && list.count) {
-        m->patches = ad_alloc(sizeof(*m->patches));
-        st = m->patches ? ad_patches_add_motion(m->ctx, m->patches, &list)
-                        : ad_fail_nomem(m->ctx, "LoRA");
-    }
-    ad_adapters_free(&list);
-    return st;
-}
-
-static void drop_patches(AdModel *m)
-{
-    if (m->patches)
-        ad_patches_free(m->patches);
-    ad_free(m->patches);
-    m->patches = NULL;
-}
-
-AdStatus ad_model_adapt(AdModel *m, const char *lora, const char *motion_lora)
-{
-    (void)lora, (void)motion_lora;
-    return ad_fail(m->ctx, AD_ERR_UNSUPPORTED, "changing LoRA files while running");
+    if (!list || !*list)
+        return AD_OK;
+    if (!path)
+        return ad_fail(ctx, AD_ERR_INVALID, "embedding=%s: token@path is the form",
+                       ad_quote(list, strlen(list), quoted));
+    path++;
+    ad_quote(path, strcspn(path, "|"), quoted);
+    if (!strchr(path, '|') && !ad_is_file(path))
+        return ad_fail(ctx, AD_ERR_NOTFOUND, "%s: no such file", quoted);
+    return ad_fail(ctx, AD_ERR_UNSUPPORTED, "embedding: %s: textual inversion is not supported",
+                   quoted);
 }
 
 /* ---- life --------------------------------------------------------------------------------- */
@@ -329,12 +324,14 @@ AdStatus ad_model_load(AdContext *ctx, AdModel **out, const AdModelParams *p)
         st = choose_type(m, p->precision);
     }
     if (st >= 0) st = ad_sources_find(ctx, &request, &m->sources);
-    if (st >= 0) st = load_patches(m, p->lora, p->motion_lora);
+    if (st >= 0) st = ad_adaptation_open(m->ctx, &m->now, p->lora, p->motion_lora);
+    if (st >= 0) st = check_embeddings(ctx, p->embedding);
     if (st >= 0) st = load_scheduler(m);
     if (st >= 0) st = load_text(m, &hash);
     if (st >= 0) st = load_unet(m, &hash);
     if (st >= 0) st = load_vae(m, &hash);
     if (st >= 0) {
+        ad_patches_close(m->now.patches);
         fill_info(m, p, hash);
         if (m->info.random_weights)
             ad_log(ctx, AD_LOG_WARNING, "%s: placeholder weights; the frames will be noise",
@@ -357,7 +354,10 @@ void ad_model_destroy(AdModel **model)
     free_part(m, &m->vae_part);
     ad_unet_free(&m->unet);
     ad_tokenizer_free(&m->tokenizer);
-    drop_patches(m);
+    ad_adaptation_free(&m->now);
+    if (m->next)
+        ad_adaptation_free(m->next);
+    ad_free(m->next);
     ad_sources_free(&m->sources);
     ad_free(m);
 }

@@ -6,7 +6,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "internal.h"
+#include "model.h"
 #include "prompt.h"
 
 /* ---- sizes -------------------------------------------------------------------------------- */
@@ -515,7 +515,8 @@ AdStatus ad_session_begin(AdSession *s, const AdClip *clip)
         s->guidance_scale = clip->guidance_scale;
         s->halves         = clip->guidance_scale > 1 ? 2 : 1;
         s->chunks         = prompt.chunks;
-        st = stopping(s) ? cancelled(s) : start(s, clip, &prompt, &negative);
+        st = stopping(s) ? cancelled(s) : ad_model_take_adaptation(s->model);
+        if (st >= 0) st = start(s, clip, &prompt, &negative);
     }
     s->running = st >= 0;
     ad_prompt_free(&prompt);
