@@ -49,7 +49,7 @@ void ad_adapters_free(AdAdapterList *list)
 static AdStatus add(AdContext *ctx, const char *option, const char *s, size_t n,
                     AdAdapterList *list)
 {
-    char quoted[AD_QUOTE_TEXT];
+    char quoted[AD_QUOTE_TEXT], entry[AD_QUOTE_TEXT];
     void *items = list->items;
     AdAdapter a = { .scale = 1 };
     size_t at = n;
@@ -58,8 +58,9 @@ static AdStatus add(AdContext *ctx, const char *option, const char *s, size_t n,
         at--;
     if (at > 0 && s[at - 1] == '@') {               /* an '@' in a folder's name is none */
         if (!ad_parse_number(s + at, n - at, &a.scale))
-            return ad_fail(ctx, AD_ERR_INVALID, "%s=%s: no scale behind the last @; path@0.8 is "
-                           "the form", option, ad_quote(s, n, quoted));
+            return ad_fail(ctx, AD_ERR_INVALID, "%s: \"%.40s\" is no scale; path@0.8 is the form, "
+                           "not %.160s", option, ad_quote(s + at, n - at, quoted),
+                           ad_quote(s, n, entry));
         if (!(fabs(a.scale) <= 100))
             return ad_fail(ctx, AD_ERR_INVALID, "%s: scale %g; -100 to 100 are allowed", option,
                            a.scale);
