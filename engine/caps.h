@@ -19,6 +19,8 @@
 #define AD_CAP_VOCABULARY  131072u
 #define AD_CAP_TOKEN       512u             /* bytes of a vocabulary entry    */
 #define AD_CAP_PROMPT      (64u << 10)
+#define AD_CAP_BRACKETS    64               /* of a weighted prompt, open at once */
+#define AD_CAP_CHUNKS      64               /* of 75 tokens, in a weighted prompt */
 #define AD_CAP_ADAPTERS    64u              /* in one list                    */
 #define AD_CAP_FIELD       65536            /* integers of architecture configs */
 

@@ -8,6 +8,7 @@
 
 #include "model.h"
 #include "prompt.h"
+#include "weighting.h"
 
 /* ---- sizes -------------------------------------------------------------------------------- */
 
@@ -96,6 +97,8 @@ static void encode_pass(AdSession *s, const AdPrompt *prompt, int half, int skip
 
     upload(s, s->work.ids, prompt->ids);
     ad_clip_forward(&s->exec, &s->model->text, s->work.ids, skip, out);
+    if (prompt->weights)
+        ad_weigh_states(&s->exec, out, prompt->weights);
 }
 
 /* Time vectors of every evaluation, in one go. */
@@ -201,7 +204,7 @@ static void decode_pass(AdSession *s, int first, int count)
 static AdStatus measure(AdSession *s, size_t *bytes)
 {
     static int32_t zeros[AD_TOKENS];
-    AdPrompt empty = { zeros, 1 };
+    AdPrompt empty = { .ids = zeros, .chunks = 1 };      /* nothing is read here */
     AdDeviceParams params = { .measured = s->model->ctx->backend };
     AdSession *dry = ad_alloc(sizeof(*dry));
     AdBackend *null = NULL;
@@ -494,6 +497,30 @@ static AdStatus start(AdSession *s, const AdClip *clip, const AdPrompt *prompt,
     return st;
 }
 
+static AdStatus encode_text(AdSession *s, const char *which, const char *text, AdPrompt *out)
+{
+    AdModel *m = s->model;
+
+    text = text ? text : "";
+    return s->params.prompt_syntax == AD_PROMPT_WEIGHTED
+               ? ad_prompt_encode_weighted(m->ctx, m->tokenizer, which, text, out)
+               : ad_prompt_encode(m->ctx, m->tokenizer, which, text, out);
+}
+
+/* Both prompts to ids. Where both are used they get as many chunks as the longer one has. */
+static AdStatus read_prompts(AdSession *s, const AdClip *clip, AdPrompt *prompt, AdPrompt *negative)
+{
+    AdModel *m = s->model;
+    AdStatus st = encode_text(s, "prompt", clip->prompt, prompt);
+
+    if (st >= 0) st = encode_text(s, "negative_prompt", clip->negative_prompt, negative);
+    s->halves = clip->guidance_scale > 1 ? 2 : 1;
+    s->chunks = s->halves == 2 ? AD_MAX(prompt->chunks, negative->chunks) : prompt->chunks;
+    if (st >= 0) st = ad_prompt_extend(m->ctx, m->tokenizer, s->chunks, prompt);
+    if (st >= 0) st = ad_prompt_extend(m->ctx, m->tokenizer, s->chunks, negative);
+    return st;
+}
+
 AdStatus ad_session_begin(AdSession *s, const AdClip *clip)
 {
     AdContext *ctx = s->model->ctx;
@@ -505,16 +532,10 @@ AdStatus ad_session_begin(AdSession *s, const AdClip *clip)
     s->step  = 0;
     s->chunk = -1;
     if (st >= 0) st = ad_schedule_make(ctx, &s->setup, clip->steps, &s->schedule);
-    if (st >= 0) st = ad_prompt_encode(ctx, s->model->tokenizer, "prompt",
-                                       clip->prompt ? clip->prompt : "", &prompt);
-    if (st >= 0) st = ad_prompt_encode(ctx, s->model->tokenizer, "negative_prompt",
-                                       clip->negative_prompt ? clip->negative_prompt : "",
-                                       &negative);
+    if (st >= 0) st = read_prompts(s, clip, &prompt, &negative);
     if (st >= 0) {
         s->seed           = clip->seed;
         s->guidance_scale = clip->guidance_scale;
-        s->halves         = clip->guidance_scale > 1 ? 2 : 1;
-        s->chunks         = prompt.chunks;
         st = stopping(s) ? cancelled(s) : ad_model_take_adaptation(s->model);
         if (st >= 0) st = start(s, clip, &prompt, &negative);
     }

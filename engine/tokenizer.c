@@ -60,6 +60,14 @@ int32_t ad_tokenizer_pad(const AdTokenizer *t)
     return t->pad;
 }
 
+int ad_tokenizer_run(const AdTokenizer *t, int32_t id)
+{
+    for (size_t i = 0; i < t->word_count; i++)
+        if (t->words[i].first == id)
+            return t->words[i].count;
+    return 1;
+}
+
 static AdStatus append(AdContext *ctx, AdIds *out, int32_t id)
 {
     void *ids = out->ids;
@@ -179,7 +187,7 @@ static AdStatus encode_piece(AdContext *ctx, const AdTokenizer *t, const char *s
 typedef enum Kind { SPACE, LETTER, DIGIT, OTHER } Kind;
 
 /* White_Space of the Unicode standard. */
-static bool is_space(uint32_t c)
+bool ad_is_space(uint32_t c)
 {
     return (c >= 9 && c <= 13) || c == 0x20 || c == 0x85 || c == 0xa0 || c == 0x1680 ||
            (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f ||
@@ -190,13 +198,20 @@ static Kind kind_of(uint32_t c)
 {
     utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)c);
 
-    if (is_space(c))
+    if (ad_is_space(c))
         return SPACE;
     if (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO)
         return LETTER;
     if (category >= UTF8PROC_CATEGORY_ND && category <= UTF8PROC_CATEGORY_NO)
         return DIGIT;
     return OTHER;
+}
+
+bool ad_is_word(uint32_t c)
+{
+    Kind kind = kind_of(c);
+
+    return kind == LETTER || kind == DIGIT || c == '_';
 }
 
 /* Bytes of a contraction ('s 't 're 've 'm 'll 'd) at s, or 0. */
@@ -267,7 +282,7 @@ static AdStatus normalize(AdContext *ctx, const char *text, size_t n, char **out
         k = ad_utf8_decode((const char *)nfc + i, (size_t)m - i, &c);
         if (!k)
             break;
-        if (is_space(c)) {
+        if (ad_is_space(c)) {
             if (!after_space)
                 lower[end++] = ' ';
         } else if (c == 0x130) {                    /* the one letter that becomes two */
@@ -275,7 +290,7 @@ static AdStatus normalize(AdContext *ctx, const char *text, size_t n, char **out
             end += ad_utf8_encode(0x307, lower + end);
         } else
             end += ad_utf8_encode((uint32_t)utf8proc_tolower((utf8proc_int32_t)c), lower + end);
-        after_space = is_space(c);
+        after_space = ad_is_space(c);
     }
     free(nfc);
     *bytes = end;

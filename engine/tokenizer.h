@@ -36,4 +36,12 @@ AdStatus ad_tokenizer_add(AdContext *ctx, AdTokenizer *t, const char *word, int3
 AdStatus ad_tokenizer_encode(AdContext *ctx, const AdTokenizer *t, const char *text, size_t n,
                              AdIds *out);
 
+/* How many ids follow each other at least when this one does: those of the word that begins with
+ * it; 1 for all others. */
+int ad_tokenizer_run(const AdTokenizer *t, int32_t id);
+
+/* Characters as Unicode classes them: white space; letters, digits and "_". */
+bool ad_is_space(uint32_t c);
+bool ad_is_word(uint32_t c);
+
 #endif

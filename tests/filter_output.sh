@@ -197,6 +197,35 @@ run_case "prompt as the first option, without its name" first_position
 run_case "prompt_file: nothing needs escaping" from_file
 run_case "prompt_file: an empty one is an empty prompt" empty_file
 
+# ---- weights in prompts -------------------------------------------------------------------------------
+
+hashes_of()
+{
+    frame_hashes "$SRC:frames=2:steps=2:$1"
+}
+
+# differs "one" "other": options that give other frames; same: that give the same
+differs()
+{
+    hashes_of "$1" > one && hashes_of "$2" > two && [ -s one ] || return 1
+    ! cmp -s one two || { why="$1 and $2 give the same frames"; return 1; }
+}
+
+same()
+{
+    hashes_of "$1" > one && hashes_of "$2" > two && [ -s one ] || return 1
+    equal "$(cat two)" "$(cat one)" frames
+}
+
+weighted=prompt_syntax=weighted
+run_case "weighted: a weight changes the frames" differs \
+    "prompt='a (red\\:1.4) ball':$weighted" "prompt=a red ball:$weighted"
+run_case "weighted: and without one they are those of plain" same "prompt=a red ball:$weighted" "prompt=a red ball"
+run_case "weighted: BREAK changes the frames" differs "prompt=a red BREAK ball:$weighted" "prompt=a red ball:$weighted"
+run_case "weighted: words behind the 75th count" differs \
+    "prompt=$(printf 'a %.0s' $(seq 75)):$weighted" "prompt=$(printf 'a %.0s' $(seq 75)) ball:$weighted"
+run_case "plain: brackets are text" differs "prompt='a (red\\:1.4) ball'" "prompt='a (red\\:1.4) ball':$weighted"
+
 # ---- against the reference ----------------------------------------------------------------------------
 
 # golden CLIP OPTIONS: frames of tests/golden/clips, made by diffusers; at most 0.1 % of all bytes
@@ -221,4 +250,6 @@ run_case "the frames are those of diffusers: the model's own size" golden own_si
     "model=$GOLDEN/models/saved:scheduler=euler:beta_schedule=linear:steps=6:seed=43:prompt=a red car by the sea"
 run_case "the frames are those of diffusers: the largest seed, 30 steps" golden 30_steps \
     "$model:scheduler=ddim:beta_schedule=linear:steps=30:seed=9223372036854775807:size=64x64:frames=8:prompt='a horse galloping across the open plain':negative_prompt='worst quality, low quality, blurry'"
+run_case "the frames are the reference's: weights, two chunks against one" golden ../weighted \
+    "$model:scheduler=ddim:beta_schedule=linear:steps=4:seed=51:size=32x32:frames=4:guidance_scale=6:$weighted:prompt='a (red\\:1.4) ball [rolling] left BREAK by the (sea)':negative_prompt='(blurry\\:1.2), text'"
 finish

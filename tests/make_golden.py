@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """make_golden.py - writes tests/golden/ again: numbers, tokens and clips the tests compare with.
 
-    python tests/make_golden.py [blocks] [tokenizer] [models] [clips] [schedulers]
+    python tests/make_golden.py [blocks] [tokenizer] [models] [clips] [weighted] [schedulers]
 
-Nothing named: all of them. `clips` reads what `models` has written.
+Nothing named: all of them. `clips` and `weighted` read what `models` has written.
 
 Everything comes from the real diffusers and transformers classes, in double precision where it
 can be, in exactly the versions of golden_lib/pins.py. Two runs write the same bytes. The tests
@@ -37,6 +37,11 @@ def clips():
     clips.write()
 
 
+def weighted():
+    from golden_lib import weighted
+    weighted.write()
+
+
 def schedulers():
     """Tables computed by an independent implementation; nothing here writes them again."""
     digest = hashlib.sha256((pins.GOLDEN / "scheduler_tables.json").read_bytes()).hexdigest()
@@ -44,7 +49,7 @@ def schedulers():
     print("  scheduler_tables.json is the published one")
 
 
-PARTS = {f.__name__: f for f in (blocks, tokenizer, models, clips, schedulers)}
+PARTS = {f.__name__: f for f in (blocks, tokenizer, models, clips, weighted, schedulers)}
 
 
 def main():

@@ -123,6 +123,8 @@ static void set_option(RenderCase *c, const char *key, const char *value)
     else if (IS("use_karras_sigmas"))   p->use_karras_sigmas = whole(value);
     else if (IS("eta"))                 p->eta = strtof(value, NULL);
     else if (IS("clip_skip"))           p->clip_skip = whole(value);
+    else if (IS("prompt_syntax"))
+        p->prompt_syntax = !strcmp(value, "weighted") ? AD_PROMPT_WEIGHTED : AD_PROMPT_PLAIN;
     else if (IS("original_steps"))      p->original_steps = whole(value);
     else if (IS("frames"))              p->frames = whole(value);
     else if (IS("size")) {
