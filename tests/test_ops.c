@@ -312,6 +312,7 @@ static const AttentionCase attention_cases[] = {
     { 2, 5, 32, 32, 1, 80, true, true, false },   { 1, 4, 3, 3, 4, 160, true, true, false },
     { 1, 1, 77, 77, 4, 32, false, true, true },   { 1, 1, 300, 300, 1, 512, false, true, false },
     { 1, 1, 150, 150, 1, 24, false, true, false }, { 2, 1, 256, 256, 2, 64, false, true, false },
+    { 1, 2, 33, 131, 2, 5, false, false, false },  { 1, 1, 131, 131, 3, 7, false, true, true },
 };
 
 /* ---- the rest ----------------------------------------------------------------------------- */

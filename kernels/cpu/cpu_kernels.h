@@ -10,8 +10,8 @@
 #include "../backend.h"
 
 /* One head's keys and values, repacked for the attention loops: kt [d, keys'] in blocks of
- * AD_CPU_KEYS keys and v [keys, d'], f32, where keys' and d' are rounded up to AD_CPU_PAD and the
- * rest is zero. */
+ * AD_CPU_KEYS keys and v [keys, d'], where keys' and d' are rounded up to AD_CPU_PAD and the rest
+ * is zero. Values are f32; a table may keep two bf16 values in one place instead. */
 #define AD_CPU_PAD 16
 
 typedef struct AdCpuHead {

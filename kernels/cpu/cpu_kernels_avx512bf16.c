@@ -8,6 +8,7 @@
 #include "cpu_vec.h"
 
 #define T           uint16_t
+#define PAIRS
 #define LOAD        v_load_bf16
 #define STORE       v_store_bf16
 #define SILU        v_silu_rough

@@ -4,6 +4,7 @@
  *   T            element type in memory (float or uint16_t)
  *   LOAD, STORE  V from T*, V to T*
  *   SILU, GELU   as exact as T deserves
+ *   PAIRS        defined: attention multiplies bf16 values in pairs (v_dot)
  *   TABLE        name of the table this inclusion makes
  *   NAME(f)      f with a suffix of its own
  * SPDX-License-Identifier: LGPL-2.1-or-later */
@@ -208,8 +209,67 @@ static void NAME(geglu)(void *out, const void *in, int64_t rows, int64_t n)
 
 /* ---- attention ---------------------------------------------------------------------------- */
 
-/* Blocks of AD_CPU_KEYS keys, each [d, keys of the block]: with rows as long as all keys, 4096
- * bytes apart for 1024 of them, a column would fall into one set of the first-level cache. */
+/* Products run over slots of 32 bits: one float, or with PAIRS two neighbouring bf16 values, which
+ * the processor multiplies and adds in one go. Keys lie in blocks of AD_CPU_KEYS, each [slots of d,
+ * keys of the block]: with rows as long as all keys, 4096 bytes apart for 1024 of them, a column
+ * would fall into one set of the first-level cache. */
+#if defined(PAIRS)
+
+#define SLOTS(n)        (((n) + 1) / 2)
+#define DOT(a, b, sum)  v_dot(a, b, sum)
+
+static void NAME(pack_keys)(float *kt, const void *k, int64_t k_row, int keys, int d)
+{
+    int padded = (int)ad_cpu_padded(keys);
+
+    for (int first = 0; first < padded; first += AD_CPU_KEYS) {
+        int row = AD_MIN(padded - first, AD_CPU_KEYS), count = AD_MIN(keys - first, row);
+        float *block = kt + (int64_t)first * SLOTS(d);
+
+        memset(block, 0, (size_t)(SLOTS(d) * row) * sizeof(float));
+        for (int j = 0; j < count; j++) {
+            const T *x = (const T *)k + (first + j) * k_row;
+
+            for (int i = 0; i + 1 < d; i += 2)
+                memcpy(block + i / 2 * row + j, x + i, sizeof(float));
+            if (d % 2)
+                memcpy(block + d / 2 * row + j, x + d - 1, sizeof(T));
+        }
+    }
+}
+
+static void NAME(pack_values)(float *v, const void *in, int64_t in_row, int keys, int d)
+{
+    int64_t row = (int64_t)ad_cpu_padded(d);
+
+    for (int j = 0; j < keys; j += 2, v += row) {
+        const T *x = (const T *)in + j * in_row;
+
+        for (int i = 0; i < row; i += LANES)
+            v_store(v + i, v_pairs(x + i, j + 1 < keys ? x + in_row + i : NULL,
+                                   AD_MAX(AD_MIN(d - i, LANES), 0)));
+    }
+}
+
+/* n elements as they lie in memory. */
+static void NAME(slots_of)(float *to, const T *x, int n)
+{
+    to[SLOTS(n) - 1] = 0;
+    memcpy(to, x, (size_t)n * sizeof(T));
+}
+
+/* n floats, in place; the n-th may be read, and is of no weight. */
+static void NAME(to_slots)(float *x, int n)
+{
+    for (int i = 0; i < n; i += LANES)          /* writes half as far as it has read */
+        STORE((T *)x + i, v_load(x + i));
+}
+
+#else
+
+#define SLOTS(n)        (n)
+#define DOT(a, b, sum)  v_fma(a, b, sum)
+
 static void NAME(pack_keys)(float *kt, const void *k, int64_t k_row, int keys, int d)
 {
     int padded = (int)ad_cpu_padded(keys);
@@ -248,9 +308,24 @@ static void NAME(pack_values)(float *v, const void *in, int64_t in_row, int keys
     }
 }
 
-/* s[QUERIES, wide vectors] = q[QUERIES, d] k[d, wide vectors]; `wide` is a constant when called. */
+static void NAME(slots_of)(float *to, const T *x, int n)
+{
+    for (int i = 0; i < n; i += LANES)
+        v_store_n(to + i, NAME(load_n)(x + i, AD_MIN(n - i, LANES)), AD_MIN(n - i, LANES));
+}
+
+static void NAME(to_slots)(float *x, int n)
+{
+    (void)x, (void)n;
+}
+
+#endif
+
+/* s[QUERIES, wide vectors] = scale * q[QUERIES, n] k[n, wide vectors], n slots; `wide` is a
+ * constant when called. */
 static inline AD_INLINE void NAME(scores_part)(float *s, const float *q, size_t q_row,
-                                               const float *k, int row, int d, int wide)
+                                               const float *k, int row, int n, float scale,
+                                               int wide)
 {
     V a[QUERIES][WIDE];
 
@@ -259,7 +334,7 @@ static inline AD_INLINE void NAME(scores_part)(float *s, const float *q, size_t 
         AD_UNROLL
         for (int w = 0; w < wide; w++)
             a[r][w] = v_set(0);
-    for (int i = 0; i < d; i++, k += row) {
+    for (int i = 0; i < n; i++, k += row) {
         V key[WIDE];
 
         AD_UNROLL
@@ -271,28 +346,29 @@ static inline AD_INLINE void NAME(scores_part)(float *s, const float *q, size_t 
 
             AD_UNROLL
             for (int w = 0; w < wide; w++)
-                a[r][w] = v_fma(x, key[w], a[r][w]);
+                a[r][w] = DOT(x, key[w], a[r][w]);
         }
     }
     AD_UNROLL
     for (int r = 0; r < QUERIES; r++)
         AD_UNROLL
         for (int w = 0; w < wide; w++)
-            v_store(s + r * AD_CPU_KEYS + w * LANES, a[r][w]);
+            v_store(s + r * AD_CPU_KEYS + w * LANES, v_mul(a[r][w], v_set(scale)));
 }
 
-/* s[QUERIES, AD_CPU_KEYS] = q[QUERIES, d] times the keys of the block at `first`, all of them. */
+/* s[QUERIES, AD_CPU_KEYS]: scaled scores of the keys of the block at `first`, all of them. */
 static void NAME(scores)(float *s, const float *q, size_t q_row, const AdCpuHead *h, int first)
 {
     int row = AD_MIN((int)ad_cpu_padded(h->keys) - first, AD_CPU_KEYS), j = 0;
-    const float *k = h->kt + (int64_t)first * h->d;
+    int n = SLOTS(h->d);
+    const float *k = h->kt + (int64_t)first * n;
 
     for (; j + WIDE * LANES <= row; j += WIDE * LANES)
-        NAME(scores_part)(s + j, q, q_row, k + j, row, h->d, WIDE);
+        NAME(scores_part)(s + j, q, q_row, k + j, row, n, h->scale, WIDE);
     if (WIDE > 2 && row - j == 2 * LANES)
-        NAME(scores_part)(s + j, q, q_row, k + j, row, h->d, 2);
+        NAME(scores_part)(s + j, q, q_row, k + j, row, n, h->scale, 2);
     else if (row > j)
-        NAME(scores_part)(s + j, q, q_row, k + j, row, h->d, 1);
+        NAME(scores_part)(s + j, q, q_row, k + j, row, n, h->scale, 1);
 }
 
 static float NAME(largest)(const float *s, int count, float top)
@@ -331,9 +407,9 @@ static float NAME(weights)(float *s, int count, float top)
     return v_sum(sum);
 }
 
-/* y[QUERIES, wide vectors] = y * keep[r] + s[QUERIES, count] v[count, wide vectors] */
+/* y[QUERIES, wide vectors] = y * keep[r] + s[QUERIES, n] v[n, wide vectors], n slots */
 static inline AD_INLINE void NAME(mix_part)(float *y, const float *s, const float *keep,
-                                            const float *v, int row, int count, int wide)
+                                            const float *v, int row, int n, int wide)
 {
     V a[QUERIES][WIDE];
 
@@ -342,7 +418,7 @@ static inline AD_INLINE void NAME(mix_part)(float *y, const float *s, const floa
         AD_UNROLL
         for (int w = 0; w < wide; w++)
             a[r][w] = v_mul(v_load(y + r * row + w * LANES), v_set(keep[r]));
-    for (int j = 0; j < count; j++, v += row) {
+    for (int j = 0; j < n; j++, v += row) {
         V value[WIDE];
 
         AD_UNROLL
@@ -354,7 +430,7 @@ static inline AD_INLINE void NAME(mix_part)(float *y, const float *s, const floa
 
             AD_UNROLL
             for (int w = 0; w < wide; w++)
-                a[r][w] = v_fma(x, value[w], a[r][w]);
+                a[r][w] = DOT(x, value[w], a[r][w]);
         }
     }
     AD_UNROLL
@@ -369,14 +445,15 @@ static void NAME(mix)(float *y, const float *s, const float *keep, const AdCpuHe
                       int count)
 {
     int row = (int)ad_cpu_padded(h->d), i = 0;
-    const float *v = h->v + (int64_t)first * row;
+    const float *v = h->v + (int64_t)SLOTS(first) * row;
+    int n = SLOTS(count);
 
     for (; i + WIDE * LANES <= row; i += WIDE * LANES)
-        NAME(mix_part)(y + i, s, keep, v + i, row, count, WIDE);
+        NAME(mix_part)(y + i, s, keep, v + i, row, n, WIDE);
     if (WIDE > 2 && row - i == 2 * LANES)
-        NAME(mix_part)(y + i, s, keep, v + i, row, count, 2);
+        NAME(mix_part)(y + i, s, keep, v + i, row, n, 2);
     else if (row > i)
-        NAME(mix_part)(y + i, s, keep, v + i, row, count, 1);
+        NAME(mix_part)(y + i, s, keep, v + i, row, n, 1);
 }
 
 /* QUERIES queries from `first` (the last one repeated when there are fewer). */
@@ -391,11 +468,7 @@ static void NAME(attend_block)(const AdCpuHead *h, int first, int count, float *
         const T *x = (const T *)h->q + (first + AD_MIN(r, count - 1)) * h->q_row;
 
         top[r] = -INFINITY;
-        for (int i = 0; i < h->d; i += LANES) {
-            int n = AD_MIN(h->d - i, LANES);
-
-            v_store_n(q + r * row + i, v_mul(NAME(load_n)(x + i, n), v_set(h->scale)), n);
-        }
+        NAME(slots_of)(q + r * row, x, h->d);
     }
     memset(y, 0, QUERIES * row * sizeof(float));
     for (int j = 0; j < keys; j += AD_CPU_KEYS) {
@@ -411,6 +484,7 @@ static void NAME(attend_block)(const AdCpuHead *h, int first, int count, float *
             if (seen < n)
                 memset(line + AD_MAX(seen, 0), 0, (size_t)(n - AD_MAX(seen, 0)) * sizeof(float));
             sum[r] = sum[r] * keep[r] + (seen > 0 ? NAME(weights)(line, seen, high) : 0);
+            NAME(to_slots)(line, n);
         }
         NAME(mix)(y, s, keep, h, j, n);
     }
@@ -441,6 +515,8 @@ const AdCpuKernels TABLE = {
 };
 
 #undef T
+#undef SLOTS
+#undef DOT
 #undef LOAD
 #undef STORE
 #undef SILU

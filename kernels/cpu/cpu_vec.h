@@ -69,6 +69,25 @@ static inline V v_widen(__m256i half)
 
 static inline __m256i v_narrow(V x)             { return (__m256i)_mm512_cvtneps_pbh(x); }
 
+/* sum + a * b of the lower and of the upper bf16 value of each lane */
+static inline V v_dot(V a, V b, V sum)
+{
+    return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
+}
+
+/* Lanes of (low[i], high[i]) for the first n, 0 beyond; high NULL: zeros. */
+static inline V v_pairs(const uint16_t *low, const uint16_t *high, int n)
+{
+    __m512i x = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(v_first(n), low));
+
+    if (high) {
+        __m512i y = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(v_first(n), high));
+
+        x = _mm512_or_si512(x, _mm512_slli_epi32(y, 16));
+    }
+    return _mm512_castsi512_ps(x);
+}
+
 #else
 
 /* Nearest, ties to even; a NaN stays one. */
