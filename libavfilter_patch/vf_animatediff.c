@@ -229,9 +229,6 @@ static int config_props(AVFilterLink *outlink)
     ad_model_info(s->weights, &info);
     av_log(avctx, AV_LOG_INFO, "model %s (%s) on %s, %s, %dx%d\n", info.name, info.hash,
            info.device, info.precision, s->params.width, s->params.height);
-    if (info.random_weights)
-        av_log(avctx, AV_LOG_WARNING, "this model is a placeholder without training: "
-               "its pictures are noise\n");
 
     outlink->w                   = s->params.width;
     outlink->h                   = s->params.height;
