@@ -93,7 +93,8 @@ static void entry(const char *prefix, const char *name, int rank, const int *sha
     for (int i = 0; i < rank; i++)
         n *= (size_t)shape[i];
     out.length += (size_t)sprintf(out.header + out.length,
-                                  "%s\"%s%s%s\":{\"dtype\":\"F16\",\"shape\":[", out.length > 1 ? "," : "", prefix, *prefix ? "." : "", name);
+                                  "%s\"%s%s%s\":{\"dtype\":\"F16\",\"shape\":[",
+                                  out.length > 1 ? "," : "", prefix, *prefix ? "." : "", name);
     for (int i = 0; i < rank; i++)
         out.length += (size_t)sprintf(out.header + out.length, "%s%d", i ? "," : "", shape[i]);
     out.length += (size_t)sprintf(out.header + out.length, "],\"data_offsets\":[%zu,%zu]}",
@@ -440,8 +441,8 @@ static void tokenizer(void)
         die("merges.txt");
     put("tokenizer", "tokenizer_config.json",
         "{\"tokenizer_class\": \"CLIPTokenizer\", \"model_max_length\": 77,\n"
-        " \"errors\": \"replace\", \"bos_token\": \"<|startoftext|>\", \"eos_token\": \"<|endoftext|>\",\n"
-        " \"pad_token\": \"<|endoftext|>\", \"unk_token\": \"<|endoftext|>\"}\n");
+        " \"errors\": \"replace\", \"bos_token\": \"<|startoftext|>\",\n"
+        " \"eos_token\": \"<|endoftext|>\", \"pad_token\": \"<|endoftext|>\", \"unk_token\": \"<|endoftext|>\"}\n");
 }
 
 int main(int argc, char **argv)
