@@ -21,6 +21,7 @@
 #define AD_CAP_PROMPT      (64u << 10)
 #define AD_CAP_BRACKETS    64               /* of a weighted prompt, open at once */
 #define AD_CAP_CHUNKS      64               /* of 75 tokens, in a weighted prompt */
+#define AD_CAP_VECTORS     75               /* of one textual inversion       */
 #define AD_CAP_ADAPTERS    64u              /* in one list                    */
 #define AD_CAP_FIELD       65536            /* integers of architecture configs */
 

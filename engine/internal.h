@@ -9,6 +9,7 @@
 #include "binder.h"
 #include "clip.h"
 #include "config.h"
+#include "embedding.h"
 #include "fail.h"
 #include "lora.h"
 #include "motion.h"
@@ -51,6 +52,7 @@ struct AdModel {
     AdTextConfig      text_config;
     AdSchedulerConfig scheduler_config;
     AdTokenizer      *tokenizer;
+    AdEmbeddings      embeddings;       /* textual inversions: the tokenizer's last ids */
     AdClipWeights     text;
     AdUnetWeights     unet;
     AdVaeWeights      vae;

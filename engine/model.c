@@ -242,22 +242,17 @@ static AdStatus load_unet(AdModel *m, uint64_t *hash)
 
 /* ---- textual inversion -------------------------------------------------------------------- */
 
-static AdStatus check_embeddings(AdContext *ctx, const char *list)
+/* Rows behind the table, whatever the tokenizer leaves unused of it. */
+static AdStatus load_embeddings(AdModel *m, const char *list)
 {
-    char quoted[AD_QUOTE_TEXT];
-    const char *path = list ? strchr(list, '@') : NULL;
+    AdStatus st;
 
-    if (!list || !*list)
-        return AD_OK;
-    if (!path)
-        return ad_fail(ctx, AD_ERR_INVALID, "embedding=%s: token@path is the form",
-                       ad_quote(list, strlen(list), quoted));
-    path++;
-    ad_quote(path, strcspn(path, "|"), quoted);
-    if (!strchr(path, '|') && !ad_is_file(path))
-        return ad_fail(ctx, AD_ERR_NOTFOUND, "%s: no such file", quoted);
-    return ad_fail(ctx, AD_ERR_UNSUPPORTED, "embedding: %s: textual inversion is not supported",
-                   quoted);
+    m->embeddings.width = m->text_config.width;
+    m->embeddings.first = m->text_config.vocabulary;
+    st = ad_embeddings_read(m->ctx, &m->embeddings, m->tokenizer, list);
+    if (st >= 0)
+        st = ad_embeddings_pack(m->ctx, &m->embeddings, m->ctx->backend, m->type, &m->text.extra);
+    return st;
 }
 
 /* ---- life --------------------------------------------------------------------------------- */
@@ -297,6 +292,12 @@ static void fill_info(AdModel *m, const AdModelParams *p, uint64_t hash)
         ad_path_name(p->motion_adapter, part, sizeof(part));
         ad_format(m->info.adapters, sizeof(m->info.adapters), "motion_adapter=%s", part);
     }
+    if (m->embeddings.count) {
+        size_t at = strlen(m->info.adapters);
+
+        ad_format(m->info.adapters + at, sizeof(m->info.adapters) - at, "%sembedding=%s",
+                  at ? " " : "", m->embeddings.names);
+    }
     m->info.width = m->info.height = m->unet_config.sample_size * scale;
     m->info.max_frames     = m->unet_config.max_frames;
     m->info.random_weights = m->sources.placeholder;
@@ -325,9 +326,9 @@ AdStatus ad_model_load(AdContext *ctx, AdModel **out, const AdModelParams *p)
     }
     if (st >= 0) st = ad_sources_find(ctx, &request, &m->sources);
     if (st >= 0) st = ad_adaptation_open(m->ctx, &m->now, p->lora, p->motion_lora);
-    if (st >= 0) st = check_embeddings(ctx, p->embedding);
     if (st >= 0) st = load_scheduler(m);
     if (st >= 0) st = load_text(m, &hash);
+    if (st >= 0) st = load_embeddings(m, p->embedding);
     if (st >= 0) st = load_unet(m, &hash);
     if (st >= 0) st = load_vae(m, &hash);
     if (st >= 0) {
@@ -350,6 +351,7 @@ void ad_model_destroy(AdModel **model)
     if (!m)
         return;
     free_part(m, &m->text_part);
+    ad_embeddings_free(&m->embeddings, m->ctx->backend);
     free_part(m, &m->unet_part);
     free_part(m, &m->vae_part);
     ad_unet_free(&m->unet);

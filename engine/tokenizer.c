@@ -155,9 +155,10 @@ static void merge_all(Merging *m)
     }
 }
 
-/* One piece of text: its bytes, the last one marked as a word's end, merged as far as they go. */
+/* One piece of text: its bytes, merged as far as they go. `last`: ids of the bytes that may come
+ * last, t->last_bytes where a word ends there. */
 static AdStatus encode_piece(AdContext *ctx, const AdTokenizer *t, const char *s, size_t n,
-                             AdIds *out)
+                             const int32_t *last, AdIds *out)
 {
     Merging m = { .t = t };
     AdStatus st = AD_OK;
@@ -168,7 +169,7 @@ static AdStatus encode_piece(AdContext *ctx, const AdTokenizer *t, const char *s
         st = ad_fail_nomem(ctx, "a prompt");
     for (size_t i = 0; i < n && st >= 0; i++)
         m.symbols[i] = (Symbol){
-            i + 1 < n ? t->bytes[(unsigned char)s[i]] : t->last_bytes[(unsigned char)s[i]],
+            (i + 1 < n ? t->bytes : last)[(unsigned char)s[i]],
             (int32_t)i - 1, i + 1 < n ? (int32_t)i + 1 : -1,
         };
     for (size_t i = 0; i < n && st >= 0; i++)
@@ -257,7 +258,7 @@ static AdStatus encode_text(AdContext *ctx, const AdTokenizer *t, const char *s,
 
         bytes = piece_length(s + i, n - i, &kind);
         if (kind != SPACE)
-            st = encode_piece(ctx, t, s + i, bytes, out);
+            st = encode_piece(ctx, t, s + i, bytes, t->last_bytes, out);
     }
     return st;
 }
@@ -297,10 +298,73 @@ static AdStatus normalize(AdContext *ctx, const char *text, size_t n, char **out
     return lower ? AD_OK : ad_fail_nomem(ctx, "a prompt");
 }
 
+/* ---- taught words ------------------------------------------------------------------------- */
+
+/* The number i of "_i" at s, 1 ... count - 1, as long as it can be; 0: there is none. */
+static int index_at(const char *s, size_t n, int count, size_t *bytes)
+{
+    int index = 0;
+    size_t i = 1;
+
+    if (n < 2 || s[0] != '_' || s[1] == '0')
+        return 0;
+    for (; i < n && s[i] >= '0' && s[i] <= '9' && 10 * index + s[i] - '0' < count; i++)
+        index = 10 * index + s[i] - '0';
+    *bytes = i;
+    return index;
+}
+
+/* Whether `text` is the word "w_i". */
+static bool is_indexed(const AdWord *w, const char *text, size_t n)
+{
+    size_t bytes = 0;
+
+    return n > w->n && !memcmp(text, w->text, w->n) &&
+           index_at(text + w->n, n - w->n, w->count, &bytes) && w->n + bytes == n;
+}
+
+/* Whether the vocabulary has such an entry. Its entries spell bytes with characters; those that can
+ * be printed stand for themselves. */
+static AdStatus check_vocabulary(AdContext *ctx, const AdTokenizer *t, const char *word, size_t n)
+{
+    bool ends = n > 4 && !memcmp(word + n - 4, "</w>", 4);
+    char quoted[AD_QUOTE_TEXT];
+    AdIds ids = { 0 };
+    AdStatus st;
+
+    if (!t->merges)                     /* the marks, while the vocabulary is being read */
+        return AD_OK;
+    for (size_t i = 0; i < n; i++)
+        if (word[i] <= ' ' || word[i] > '~')
+            return AD_OK;
+    st = encode_piece(ctx, t, word, ends ? n - 4 : n, ends ? t->last_bytes : t->bytes, &ids);
+    if (st >= 0 && ids.count == 1)
+        st = ad_fail(ctx, AD_ERR_INVALID, "the token \"%s\" is in the vocabulary already; another "
+                     "name, such as <%s>, is not", ad_quote(word, n, quoted), quoted);
+    ad_free(ids.ids);
+    return st;
+}
+
+/* Whether the new word is one of the taught ones, or both have some "word_i" in common. */
+static AdStatus check_words(AdContext *ctx, const AdTokenizer *t, const AdWord *new_word)
+{
+    char quoted[AD_QUOTE_TEXT];
+
+    for (size_t i = 0; i < t->word_count; i++) {
+        const AdWord *w = &t->words[i];
+
+        if ((w->n == new_word->n && !memcmp(w->text, new_word->text, w->n)) ||
+            is_indexed(w, new_word->text, new_word->n) || is_indexed(new_word, w->text, w->n))
+            return ad_fail(ctx, AD_ERR_INVALID, "the token \"%s\" is there already",
+                           ad_quote(new_word->text, new_word->n, quoted));
+    }
+    return AD_OK;
+}
+
 AdStatus ad_tokenizer_add(AdContext *ctx, AdTokenizer *t, const char *word, int32_t first,
                           int count)
 {
-    char quoted[AD_QUOTE_TEXT], *text = NULL;
+    AdWord w = { .first = first, .count = count };
     void *words = t->words;
     size_t n = strlen(word), bad;
     AdStatus st = AD_OK;
@@ -308,23 +372,21 @@ AdStatus ad_tokenizer_add(AdContext *ctx, AdTokenizer *t, const char *word, int3
     if (n == 0 || n > AD_CAP_TOKEN || !ad_utf8_valid(word, n, &bad))
         return ad_fail(ctx, AD_ERR_INVALID, "a token must be UTF-8 text of 1 to %u bytes",
                        AD_CAP_TOKEN);
-    st = normalize(ctx, word, n, &text, &n);
-    for (size_t i = 0; i < t->word_count && st >= 0; i++)
-        if (t->words[i].n == n && !memcmp(t->words[i].text, text, n))
-            st = ad_fail(ctx, AD_ERR_INVALID, "the token \"%s\" is there already",
-                         ad_quote(text, n, quoted));
+    st = check_vocabulary(ctx, t, word, n);
+    if (st >= 0) st = normalize(ctx, word, n, &w.text, &w.n);
+    if (st >= 0) st = check_words(ctx, t, &w);
     if (st >= 0 && !ad_grow(&words, &t->word_room, t->word_count + 1, sizeof(*t->words)))
         st = ad_fail_nomem(ctx, "a token");
     if (st < 0) {
-        ad_free(text);
+        ad_free(w.text);
         return st;
     }
     t->words = words;
-    t->words[t->word_count++] = (AdWord){ text, n, first, count };
+    t->words[t->word_count++] = w;
     return AD_OK;
 }
 
-/* The longest taught word that begins at s; NULL: none. */
+/* The longest taught word that begins at s, without an index; NULL: none. */
 static const AdWord *word_at(const AdTokenizer *t, const char *s, size_t n)
 {
     const AdWord *best = NULL;
@@ -338,11 +400,29 @@ static const AdWord *word_at(const AdTokenizer *t, const char *s, size_t n)
     return best;
 }
 
+/* The ids of a word that stands at s, and of "word_i"; *bytes: how much of s that was. */
+static AdStatus append_word(AdContext *ctx, const AdWord *w, const char *s, size_t n, AdIds *out,
+                            size_t *bytes)
+{
+    size_t index_bytes = 0;
+    int index = index_at(s + w->n, n - w->n, w->count, &index_bytes);
+    AdStatus st = AD_OK;
+
+    *bytes = w->n + (index ? index_bytes : 0);
+    if (index)
+        return append(ctx, out, w->first + index);
+    for (int k = 0; k < w->count && st >= 0; k++)
+        st = append(ctx, out, w->first + k);
+    return st;
+}
+
+/* ---- encoding ----------------------------------------------------------------------------- */
+
 AdStatus ad_tokenizer_encode(AdContext *ctx, const AdTokenizer *t, const char *text, size_t n,
                              AdIds *out)
 {
     char *s = NULL;
-    size_t bad = 0, bytes = 0, first = 0;
+    size_t bad = 0, bytes = 0, first = 0, word_bytes = 0;
     AdStatus st = AD_OK;
 
     if (!ad_utf8_valid(text, n, &bad) || memchr(text, 0, n))
@@ -356,9 +436,9 @@ AdStatus ad_tokenizer_encode(AdContext *ctx, const AdTokenizer *t, const char *t
             continue;
         }
         st = encode_text(ctx, t, s + first, i - first, out);
-        for (int k = 0; k < w->count && st >= 0; k++)
-            st = append(ctx, out, w->first + k);
-        i += w->n;
+        if (st >= 0)
+            st = append_word(ctx, w, s + i, bytes - i, out, &word_bytes);
+        i += word_bytes;
         first = i;
     }
     if (st >= 0)

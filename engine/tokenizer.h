@@ -26,8 +26,10 @@ int32_t ad_tokenizer_begin(const AdTokenizer *t);       /* <|startoftext|>    */
 int32_t ad_tokenizer_end(const AdTokenizer *t);         /* <|endoftext|>      */
 int32_t ad_tokenizer_pad(const AdTokenizer *t);
 
-/* Teach a word (textual inversion): wherever `word` stands in a prompt it becomes the ids
- * first ... first + count - 1. AD_ERR_INVALID when the vocabulary has the word already. */
+/* Teach a word (textual inversion): wherever `word` stands in a prompt, in any case, it becomes the
+ * ids first ... first + count - 1, and word_1 ... word_<count - 1> the ids behind the first. Words
+ * are looked for before anything else, the longest first; text around them is on its own.
+ * AD_ERR_INVALID when the vocabulary or a taught word has one of these words already. */
 AdStatus ad_tokenizer_add(AdContext *ctx, AdTokenizer *t, const char *word, int32_t first,
                           int count);
 

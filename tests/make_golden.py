@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """make_golden.py - writes tests/golden/ again: numbers, tokens and clips the tests compare with.
 
-    python tests/make_golden.py [blocks] [tokenizer] [models] [clips] [weighted] [schedulers]
+    python tests/make_golden.py [PART ...]
 
-Nothing named: all of them. `clips` and `weighted` read what `models` has written.
+The parts: blocks, tokenizer, models, clips, weighted, embeddings, schedulers; nothing named: all of
+them. `clips`, `weighted` and `embeddings` read what `models` has written.
 
 Everything comes from the real diffusers and transformers classes, in double precision where it
 can be, in exactly the versions of golden_lib/pins.py. Two runs write the same bytes. The tests
@@ -42,6 +43,11 @@ def weighted():
     weighted.write()
 
 
+def embeddings():
+    from golden_lib import embeddings
+    embeddings.write()
+
+
 def schedulers():
     """Tables computed by an independent implementation; nothing here writes them again."""
     digest = hashlib.sha256((pins.GOLDEN / "scheduler_tables.json").read_bytes()).hexdigest()
@@ -49,7 +55,8 @@ def schedulers():
     print("  scheduler_tables.json is the published one")
 
 
-PARTS = {f.__name__: f for f in (blocks, tokenizer, models, clips, weighted, schedulers)}
+PARTS = {f.__name__: f for f in (blocks, tokenizer, models, clips, weighted, embeddings,
+                                schedulers)}
 
 
 def main():

@@ -69,6 +69,20 @@ static const char *keep_paths(RenderCase *c, const char *list)
     return room;
 }
 
+/* Every path of "token@a|token2@b" below tests/golden. */
+static const char *keep_tokens(RenderCase *c, const char *list)
+{
+    char *room = text_room(c), *at = room;
+
+    for (; *list; list += strcspn(list, "|"), list += *list == '|') {
+        int token = (int)strcspn(list, "@") + 1, all = (int)strcspn(list, "|");
+
+        at += sprintf(at, "%s%.*s" GOLDEN "%.*s", at == room ? "" : "|", token, list, all - token,
+                      list + token);
+    }
+    return room;
+}
+
 static void start(RenderCase *c)
 {
     memset(c, 0, sizeof(*c));
@@ -109,6 +123,7 @@ static void set_option(RenderCase *c, const char *key, const char *value)
     else if (IS("vae"))                 c->model.vae = keep_paths(c, value);
     else if (IS("motion_lora"))         c->model.motion_lora = keep_paths(c, value);
     else if (IS("lora"))                c->model.lora = keep_paths(c, value);
+    else if (IS("embedding"))           c->model.embedding = keep_tokens(c, value);
     else if (IS("prompt"))              c->clip.prompt = keep(c, value);
     else if (IS("negative_prompt"))     c->clip.negative_prompt = keep(c, value);
     else if (IS("steps"))               c->clip.steps = whole(value);
