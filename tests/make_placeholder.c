@@ -442,7 +442,8 @@ static void tokenizer(void)
     put("tokenizer", "tokenizer_config.json",
         "{\"tokenizer_class\": \"CLIPTokenizer\", \"model_max_length\": 77,\n"
         " \"errors\": \"replace\", \"bos_token\": \"<|startoftext|>\",\n"
-        " \"eos_token\": \"<|endoftext|>\", \"pad_token\": \"<|endoftext|>\", \"unk_token\": \"<|endoftext|>\"}\n");
+        " \"eos_token\": \"<|endoftext|>\", \"pad_token\": \"<|endoftext|>\",\n"
+        " \"unk_token\": \"<|endoftext|>\"}\n");
 }
 
 int main(int argc, char **argv)

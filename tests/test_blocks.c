@@ -362,7 +362,7 @@ static const struct { const char *name; double f32, bf16; } losses[] = {
     { "vae_decode_four_levels", 0, 0.22 },  { "unet_mid", 0, 0.02 },
     { "unet_no_mid", 0, 0.024 },            { "unet_odd_size", 0, 0.034 },
     { "unet_v1", 0, 0.02 },                 { "unet_four_levels_odd_size", 2.5e-5, 0.21 },
-    { "clip_three_layers_quick_gelu", 0, 0.024 },
+    { "clip_three_layers_quick_gelu", 0, 0.024 }, { "unet_fractional_timestep", 0, 0.011 },
     { "unet_four_levels", 2.7e-5, 1e9 },    { "unet_lists", 6.7e-4, 1e9 },
     { "unet_layers_per_level", 2e-5, 1e9 }, { "unet_three_levels", 1.2e-4, 1e9 },
 };

@@ -270,7 +270,8 @@ static void lists_are_checked(void)
 {
     const char *path = peft_pair();
 
-    is_refused(list("%s@x", path), AD_ERR_INVALID, "motion_lora: \"x\" is no scale; path@0.8 is the form, not /");
+    is_refused(list("%s@x", path), AD_ERR_INVALID,
+               "motion_lora: \"x\" is no scale; path@0.8 is the form, not /");
     is_refused(list("%s@1000", path), AD_ERR_INVALID, "-100 to 100");
     is_refused(list("%s|", path), AD_ERR_INVALID, "an entry without a path");
 }
