@@ -36,6 +36,7 @@ struct AdDnnl {
     AdDnnlPlan   *table[TABLE_SIZE];
     Md           *layouts;                      /* number i is layouts[i - 1] */
     size_t        layout_count, layout_room;
+    bool          starved;                      /* an allocation failed since the last look */
 };
 
 /* ---- memory descriptors ------------------------------------------------------------------- */
@@ -45,15 +46,24 @@ static dnnl_data_type_t data_type(int type)
     return type == AD_BF16 ? dnnl_bf16 : dnnl_f32;
 }
 
-static Md md_new(int ndims, const dnnl_dims_t dims, dnnl_data_type_t type, dnnl_format_tag_t tag)
+/* The pointer, and the fact that it is none. */
+static void *got(AdDnnl *d, void *p)
+{
+    d->starved = d->starved || !p;
+    return p;
+}
+
+static Md md_new(AdDnnl *d, int ndims, const dnnl_dims_t dims, dnnl_data_type_t type,
+                 dnnl_format_tag_t tag)
 {
     Md md = NULL;
 
 #if DNNL_VERSION_MAJOR >= 3
+    (void)d;
     if (dnnl_memory_desc_create_with_tag(&md, ndims, dims, type, tag) != dnnl_success)
         return NULL;
 #else
-    md = ad_alloc(sizeof(*md));
+    md = got(d, ad_alloc(sizeof(*md)));
     if (md && dnnl_memory_desc_init_by_tag(md, ndims, dims, type, tag) != dnnl_success) {
         ad_free(md);
         md = NULL;
@@ -62,15 +72,16 @@ static Md md_new(int ndims, const dnnl_dims_t dims, dnnl_data_type_t type, dnnl_
     return md;
 }
 
-static Md md_copy(ConstMd from)
+static Md md_copy(AdDnnl *d, ConstMd from)
 {
     Md md = NULL;
 
 #if DNNL_VERSION_MAJOR >= 3
+    (void)d;
     if (dnnl_memory_desc_clone(&md, from) != dnnl_success)
         return NULL;
 #else
-    md = ad_alloc(sizeof(*md));
+    md = got(d, ad_alloc(sizeof(*md)));
     if (md)
         *md = *from;
 #endif
@@ -100,19 +111,19 @@ static bool mds_make(AdDnnl *d, const AdDnnlShape *s, Mds *m)
         dnnl_dims_t out = { s->n, s->co, s->oh, s->ow };
 
         bias[0] = s->co;
-        m->x   = md_new(4, x, type, dnnl_nhwc);
-        m->out = md_new(4, out, type, dnnl_nhwc);
-        m->w   = s->layout > 0 ? md_copy(d->layouts[s->layout - 1])
-                               : md_new(4, w, type, any ? dnnl_format_tag_any : dnnl_acdb);
-        m->bias = s->bias ? md_new(1, bias, dnnl_f32, dnnl_a) : NULL;
+        m->x   = md_new(d, 4, x, type, dnnl_nhwc);
+        m->out = md_new(d, 4, out, type, dnnl_nhwc);
+        m->w   = s->layout > 0 ? md_copy(d, d->layouts[s->layout - 1])
+                               : md_new(d, 4, w, type, any ? dnnl_format_tag_any : dnnl_acdb);
+        m->bias = s->bias ? md_new(d, 1, bias, dnnl_f32, dnnl_a) : NULL;
     } else {
         dnnl_dims_t x = { s->rows, s->ci }, w = { s->ci, s->co }, out = { s->rows, s->co };
 
-        m->x   = md_new(2, x, type, dnnl_ab);
-        m->out = md_new(2, out, type, dnnl_ab);
-        m->w   = s->layout > 0 ? md_copy(d->layouts[s->layout - 1])
-                               : md_new(2, w, type, any ? dnnl_format_tag_any : dnnl_ba);
-        m->bias = s->bias ? md_new(2, bias, dnnl_f32, dnnl_ab) : NULL;
+        m->x   = md_new(d, 2, x, type, dnnl_ab);
+        m->out = md_new(d, 2, out, type, dnnl_ab);
+        m->w   = s->layout > 0 ? md_copy(d, d->layouts[s->layout - 1])
+                               : md_new(d, 2, w, type, any ? dnnl_format_tag_any : dnnl_ba);
+        m->bias = s->bias ? md_new(d, 2, bias, dnnl_f32, dnnl_ab) : NULL;
     }
     return m->x && m->w && m->out && (m->bias || !s->bias);
 }
@@ -264,9 +275,7 @@ AdDnnlPlan *ad_dnnl_plan(AdDnnl *d, const AdDnnlShape *shape, const char **why)
             return p;
     *why = "oneDNN cannot compute this shape";
     pd = describe(d, shape, &m);
-    p  = pd ? ad_alloc(sizeof(*p)) : NULL;
-    if (pd && !p)
-        *why = "no memory for a plan";
+    p  = pd ? got(d, ad_alloc(sizeof(*p))) : NULL;
     if (p) {
         p->shape = *shape;
         if (plan_fill(d, p, pd, &m)) {
@@ -279,8 +288,18 @@ AdDnnlPlan *ad_dnnl_plan(AdDnnl *d, const AdDnnlShape *shape, const char **why)
     }
     if (pd)
         dnnl_primitive_desc_destroy(pd);
+    if (!p && d->starved)
+        *why = "no memory for a plan";
     mds_free(&m);
     return p;
+}
+
+bool ad_dnnl_starved(AdDnnl *d)
+{
+    bool starved = d->starved;
+
+    d->starved = false;
+    return starved;
 }
 
 size_t ad_dnnl_scratch(const AdDnnlPlan *plan)
@@ -332,9 +351,10 @@ int ad_dnnl_layout(AdDnnl *d, const AdDnnlShape *shape)
         if (dnnl_memory_desc_equal(d->layouts[i], want))
             number = (int)i + 1;
     if (want && !number &&
-        ad_grow(&layouts, &d->layout_room, d->layout_count + 1, sizeof(*d->layouts))) {
+        got(d, ad_grow(&layouts, &d->layout_room, d->layout_count + 1, sizeof(*d->layouts))
+                   ? layouts : NULL)) {
         d->layouts = layouts;
-        d->layouts[d->layout_count] = md_copy(want);
+        d->layouts[d->layout_count] = md_copy(d, want);
         if (d->layouts[d->layout_count])
             number = (int)++d->layout_count;
     }

@@ -47,6 +47,8 @@ AdDnnlIsa ad_dnnl_isa(void);
 
 /* The plan for a shape, made at the first call; NULL: not possible, *why is a static sentence. */
 AdDnnlPlan *ad_dnnl_plan(AdDnnl *d, const AdDnnlShape *shape, const char **why);
+/* Was it memory that was missing at the last failure? Forgotten by the call. */
+bool        ad_dnnl_starved(AdDnnl *d);
 size_t      ad_dnnl_scratch(const AdDnnlPlan *plan);
 bool        ad_dnnl_run(AdDnnl *d, AdDnnlPlan *plan, const AdDnnlCall *call);
 

@@ -14,6 +14,11 @@ static int32_t residual_kind(AdTensor out, AdTensor residual)
          : residual.data == out.data  ? AD_DNNL_IN_PLACE : AD_DNNL_APART;
 }
 
+static AdStatus failure(const AdCpu *cpu)
+{
+    return ad_dnnl_starved(cpu->dnnl) ? AD_ERR_NOMEM : AD_ERR_BACKEND;
+}
+
 /* Make or find the plan; tell its scratch, or run it. */
 static AdStatus plan_and_run(AdBackend *be, const AdDnnlShape *shape, const AdDnnlCall *call,
                              size_t *need)
@@ -30,7 +35,7 @@ static AdStatus plan_and_run(AdBackend *be, const AdDnnlShape *shape, const AdDn
         ok = ad_dnnl_run(cpu->dnnl, plan, call);
     ad_cpu_leave(before);
     if (!ok)
-        return ad_backend_fail(be, AD_ERR_BACKEND, "%s (%s, %d -> %d channels)", why,
+        return ad_backend_fail(be, failure(cpu), "%s (%s, %d -> %d channels)", why,
                                shape->conv ? "convolution" : "product", (int)shape->ci,
                                (int)shape->co);
     return AD_OK;
@@ -240,7 +245,7 @@ AdStatus ad_cpu_pack(AdBackend *be, const AdPackArgs *a)
         ok = ad_dnnl_pack(cpu->dnnl, &shape, layout, a->src, a->out->data);
     ad_cpu_leave(before);
     if (!layout || !ok)
-        return ad_backend_fail(be, AD_ERR_BACKEND, "oneDNN cannot lay out a weight of %d x %d",
+        return ad_backend_fail(be, failure(cpu), "oneDNN cannot lay out a weight of %d x %d",
                                (int)shape.co, (int)shape.ci);
     if (!a->need) {
         void *data = a->out->data;

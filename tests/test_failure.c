@@ -1,0 +1,187 @@
+/* test_failure.c - memory that ends and files that cannot be read, at every place in turn.
+ *
+ * The n-th allocation, or the n-th read, fails, for n = 1, 2, ... until a run gets through. Each
+ * run must end with a negative status and a sentence, take nothing along, and leave a context in
+ * which the next run works. Allocations inside jansson, oneDNN and OpenMP are not ours to fail.
+ * SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../engine/os_read.h"
+#include "check.h"
+#include "render.h"
+#include "scratch.h"
+
+/* ---- what fails --------------------------------------------------------------------------- */
+
+static long countdown;          /* this many calls from now fails; 0: none */
+static long blocks;             /* allocated and not freed */
+static bool fired;
+
+static bool fails_now(void)
+{
+    bool now = countdown > 0 && --countdown == 0;
+
+    fired = fired || now;
+    return now;
+}
+
+void *__real_ad_alloc_raw(size_t bytes);
+void *__wrap_ad_alloc_raw(size_t bytes);
+void  __real_ad_free(void *p);
+void  __wrap_ad_free(void *p);
+ptrdiff_t __real_ad_os_read(int fd, void *out, size_t bytes, uint64_t offset);
+ptrdiff_t __wrap_ad_os_read(int fd, void *out, size_t bytes, uint64_t offset);
+
+static enum { ALLOCATION, READ_ERROR, READ_END, READ_HALF } kind;
+
+void *__wrap_ad_alloc_raw(size_t bytes)
+{
+    void *p = kind == ALLOCATION && fails_now() ? NULL : __real_ad_alloc_raw(bytes);
+
+    blocks += p != NULL;
+    return p;
+}
+
+void __wrap_ad_free(void *p)
+{
+    blocks -= p != NULL;
+    __real_ad_free(p);
+}
+
+ptrdiff_t __wrap_ad_os_read(int fd, void *out, size_t bytes, uint64_t offset)
+{
+    if (kind == ALLOCATION || !fails_now())
+        return __real_ad_os_read(fd, out, bytes, offset);
+    if (kind == READ_ERROR) {
+        errno = EIO;
+        return -1;
+    }
+    return kind == READ_END ? 0 : __real_ad_os_read(fd, out, bytes / 2 ? bytes / 2 : 1, offset);
+}
+
+/* ---- what is done ------------------------------------------------------------------------- */
+
+static RenderCase c;
+static uint8_t picture[3 * 32 * 32];
+
+/* Each leaves nothing behind. *st gets the first failure of the call under test. */
+static AdModel *loaded(AdContext *ctx)
+{
+    AdModel *m = NULL;
+
+    if (ad_model_load(ctx, &m, &c.model) < 0)
+        die("%s", ad_context_error(ctx));
+    return m;
+}
+
+static AdStatus load(AdContext *ctx, AdModel *unused)
+{
+    AdModel *m = NULL;
+    AdStatus st = ad_model_load(ctx, &m, &c.model);
+
+    (void)unused;
+    CHECK((st < 0) == !m);
+    ad_model_destroy(&m);
+    return st;
+}
+
+/* Put in; taken out again without failures. */
+static AdStatus adapt(AdContext *ctx, AdModel *m)
+{
+    AdStatus st = ad_model_adapt(m, NULL, GOLDEN "loras/zoom.safetensors");
+
+    (void)ctx;
+    countdown = 0;
+    CHECK_STATUS(ad_model_adapt(m, NULL, NULL), AD_OK);
+    return st;
+}
+
+/* A whole clip: session, prompts, steps, one frame. */
+static AdStatus clip(AdContext *ctx, AdModel *m)
+{
+    AdSessionParams p = render_params(m, &c);
+    AdImage image = { picture, 3 * 32, 32, 32 };
+    AdSession *s = NULL;
+    AdStatus st = ad_session_create(m, &s, &p);
+
+    (void)ctx;
+    CHECK((st < 0) == !s);
+    if (st >= 0)
+        st = ad_session_begin(s, &c.clip);
+    while (st == AD_OK)
+        st = ad_session_step(s);
+    if (st == AD_DONE)
+        st = ad_session_decode(s, 0, &image);
+    ad_session_destroy(&s);
+    return st;
+}
+
+/* The same, on a device that has not computed yet: what it keeps for later is taken on the way. */
+static AdStatus first_clip(AdContext *ctx, AdModel *m)
+{
+    return clip(ctx, m);
+}
+
+typedef AdStatus Deed(AdContext *ctx, AdModel *m);
+
+/* ---- the loop ----------------------------------------------------------------------------- */
+
+/* wanted: the status of a failure; AD_OK: the deed must succeed all the same. */
+static void fails_everywhere(Deed *deed, bool with_model, int what, AdStatus wanted)
+{
+    AdContext *ctx;
+    AdModel *m;
+    long before, n = 1;
+
+    kind   = what;
+    blocks = 0;                 /* a case that failed leaves some */
+    ctx    = render_context("cpu", 1);
+    m      = with_model ? loaded(ctx) : NULL;
+    if (deed != first_clip)
+        deed(ctx, m);           /* what is kept for later is taken now */
+    before = blocks;
+    for (;; n++) {
+        AdStatus st;
+
+        countdown = n;
+        fired     = false;
+        st = deed(ctx, m);
+        countdown = 0;
+        if (!fired) {
+            CHECK(st >= 0);
+            break;
+        }
+        if (st != wanted)
+            FAIL("number %ld failed: %s (%s), not %s", n, ad_status_name(st),
+                 ad_context_error(ctx), ad_status_name(wanted));
+        CHECK(st >= 0 || *ad_context_error(ctx));
+        if (blocks != before && deed != first_clip)
+            FAIL("number %ld failed: %ld blocks are left", n, blocks - before);
+    }
+    CHECK(n > 1);
+    CHECK(deed(ctx, m) >= 0);
+    ad_model_destroy(&m);
+    ad_context_destroy(&ctx);
+    CHECK_INT(blocks, 0);
+}
+
+int main(void)
+{
+    render_small(&c);
+    RUN_AS(fails_everywhere(clip, true, ALLOCATION, AD_ERR_NOMEM), "a clip, every allocation");
+    RUN_AS(fails_everywhere(first_clip, true, ALLOCATION, AD_ERR_NOMEM), "the first clip of a "
+           "device, every allocation");
+    RUN_AS(fails_everywhere(adapt, true, ALLOCATION, AD_ERR_NOMEM), "a LoRA put in, every "
+           "allocation");
+    RUN_AS(fails_everywhere(adapt, true, READ_ERROR, AD_ERR_IO), "a LoRA put in, every read");
+    RUN_AS(fails_everywhere(load, false, ALLOCATION, AD_ERR_NOMEM), "a model, every allocation");
+    RUN_AS(fails_everywhere(load, false, READ_ERROR, AD_ERR_IO), "a model, every read in error");
+    RUN_AS(fails_everywhere(load, false, READ_END, AD_ERR_IO), "a model, every read at the end of "
+           "its file");
+    RUN_AS(fails_everywhere(load, false, READ_HALF, AD_OK), "a model, every read cut short: it "
+           "is read on");
+    return check_result();
+}
