@@ -114,7 +114,7 @@ typedef enum AdPrecision {
 } AdPrecision;
 
 typedef struct AdModelParams {
-    const char *model;          /* diffusers folder, or one checkpoint file; NULL: the demo model */
+    const char *model;          /* diffusers folder; NULL: the demo model                         */
     const char *motion_adapter; /* MotionAdapter folder or file; NULL: the model's own            */
     const char *vae;            /* folder or file; NULL: the model's own                          */
     const char *tokenizer;      /* folder with vocab.json and merges.txt; NULL: the model's own   */
