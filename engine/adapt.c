@@ -29,10 +29,10 @@ AdStatus ad_adaptation_open(AdContext *ctx, AdAdaptation *a, const char *lora,
     a->patches     = ad_alloc(sizeof(*a->patches));
     st = a->lora && a->motion_lora && a->patches ? AD_OK : ad_fail_nomem(ctx, "LoRA");
     if (st >= 0) st = ad_adapters_parse(ctx, "lora", lora, &list);
-    if (st >= 0) st = ad_patches_add(ctx, a->patches, &list);
+    if (st >= 0) st = ad_patches_add(ctx, a->patches, &list, false);
     ad_adapters_free(&list);
     if (st >= 0) st = ad_adapters_parse(ctx, "motion_lora", motion_lora, &list);
-    if (st >= 0) st = ad_patches_add_motion(ctx, a->patches, &list);
+    if (st >= 0) st = ad_patches_add(ctx, a->patches, &list, true);
     ad_adapters_free(&list);
     return st;
 }
@@ -66,12 +66,18 @@ static AdStatus collect(AdModel *m, AdWeights *w, const AdPartKind *kind, const 
     return st;
 }
 
-static AdStatus collect_unet(AdModel *m, AdAdaptation *next)
+/* The same for one part of the model, if it has any. */
+static AdStatus collect_part(AdModel *m, bool text, AdAdaptation *next)
 {
     AdWeights w = { 0 };
-    AdStatus st = ad_model_open_unet(m, &w);
+    AdStatus st;
 
-    if (st >= 0) st = collect(m, &w, &ad_unet_kind, &m->unet_part, next);
+    if (!ad_patches_touch_part(m->now.patches, text) && !ad_patches_touch_part(next->patches, text))
+        return AD_OK;
+    st = text ? ad_model_open_text(m, &w) : ad_model_open_unet(m, &w);
+    if (st >= 0)
+        st = collect(m, &w, text ? &ad_text_kind : &ad_unet_kind,
+                     text ? &m->text_part : &m->unet_part, next);
     ad_weights_free(&w);
     return st;
 }
@@ -104,7 +110,8 @@ AdStatus ad_model_adapt(AdModel *m, const char *lora, const char *motion_lora)
     next = ad_alloc(sizeof(*next));
     st = next ? ad_adaptation_open(m->ctx, next, lora, motion_lora)
               : ad_fail_nomem(m->ctx, "LoRA");
-    if (st >= 0) st = collect_unet(m, next);
+    if (st >= 0) st = collect_part(m, true, next);
+    if (st >= 0) st = collect_part(m, false, next);
     if (st >= 0) st = ad_patches_check(m->ctx, next->patches);
     if (st >= 0) {
         ad_patches_close(next->patches);

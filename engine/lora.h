@@ -10,10 +10,11 @@
 #include "tensor_file.h"
 
 typedef struct AdPatch {            /* one pair of matrices for one weight */
-    char               *target;     /* our name, with ".weight"            */
+    char               *target;     /* the weight: see ad_lora_flat()      */
     const AdTensorFile *file;
     const AdEntry      *down, *up;  /* [rank, in], [out, rank]             */
     double              scale;      /* user's scale * alpha / rank         */
+    int                 tensors;    /* of the file: with or without alpha   */
     bool                used;
 } AdPatch;
 
@@ -27,11 +28,9 @@ typedef struct AdPatches {
 /* NULL-safe; *p becomes NULL. */
 void ad_patches_free(AdPatches **p);
 
-/* Read a list of LoRA files and add their changes. */
-AdStatus ad_patches_add(AdContext *ctx, AdPatches *p, const AdAdapterList *list);
-
-/* The same for motion LoRA files. */
-AdStatus ad_patches_add_motion(AdContext *ctx, AdPatches *p, const AdAdapterList *list);
+/* Read a list of LoRA files and add their changes; motion: those of motion modules alone. A file
+ * for the other list is refused. */
+AdStatus ad_patches_add(AdContext *ctx, AdPatches *p, const AdAdapterList *list, bool motion);
 
 /* Add the changes for the weight `name` (our spelling, with ".weight" or ".bias") to its floats. */
 AdStatus ad_patches_apply(AdContext *ctx, AdPatches *p, const char *name, int rank,
@@ -39,6 +38,9 @@ AdStatus ad_patches_apply(AdContext *ctx, AdPatches *p, const char *name, int ra
 
 /* Whether the weight `name` is one of those that change. */
 bool ad_patches_touch(const AdPatches *p, const char *name);
+
+/* Whether any is the text encoder's, or the UNet's. */
+bool ad_patches_touch_part(const AdPatches *p, bool text);
 
 /* Close the files; the names that change are kept. */
 void ad_patches_close(AdPatches *p);

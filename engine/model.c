@@ -92,6 +92,11 @@ static char *config_of(const char *folder)
 
 /* ---- text encoder, VAE, scheduler --------------------------------------------------------- */
 
+AdStatus ad_model_open_text(AdModel *m, AdWeights *w)
+{
+    return ad_weights_add_folder(m->ctx, w, m->sources.text, "model", NULL);
+}
+
 static AdStatus load_text(AdModel *m, uint64_t *hash)
 {
     char *config = config_of(m->sources.text);
@@ -103,7 +108,7 @@ static AdStatus load_text(AdModel *m, uint64_t *hash)
     if (st >= 0 && ad_tokenizer_size(m->tokenizer) > m->text_config.vocabulary)
         st = ad_fail(m->ctx, AD_ERR_FORMAT, "the tokenizer has %d entries, the text encoder's "
                      "table %d", ad_tokenizer_size(m->tokenizer), m->text_config.vocabulary);
-    if (st >= 0) st = ad_weights_add_folder(m->ctx, &w, m->sources.text, "model", NULL);
+    if (st >= 0) st = ad_model_open_text(m, &w);
     if (st >= 0) st = load_part(m, &w, &ad_text_kind, &m->text_part);
     *hash = ad_hash_bytes(*hash, &w.hash, sizeof(w.hash));
     ad_weights_free(&w);

@@ -13,7 +13,8 @@ typedef struct AdPartKind {
 
 extern const AdPartKind ad_text_kind, ad_unet_kind;
 
-/* Open the files of the UNet and its motion modules. */
+/* Open the files of the text encoder; of the UNet and its motion modules. */
+AdStatus ad_model_open_text(AdModel *m, AdWeights *w);
 AdStatus ad_model_open_unet(AdModel *m, AdWeights *w);
 
 /* Open the files of two LoRA lists. On failure `a` is to be freed all the same. */

@@ -1,4 +1,4 @@
-/* test_lora.c - motion LoRAs through the public API: spellings, scales, wrong files.
+/* test_lora.c - LoRAs through the public API: spellings, scales, wrong files, changes on the way.
  *
  * A file for one layer is written by the test; an adapter whose weight already holds the sum says
  * what must come out. Clips with the golden LoRAs are in test_clips.c.
@@ -95,6 +95,15 @@ static void nearly(uint8_t *a, const uint8_t *b, const char *what)
     free(a);
     if (differ > bytes / 100)
         FAIL("%s: %zu of %zu bytes differ", what, differ, bytes);
+}
+
+static void exactly(uint8_t *a, const uint8_t *b, const char *what)
+{
+    bool same = !memcmp(a, b, bytes);
+
+    free(a);
+    if (!same)
+        FAIL("%s: other frames", what);
 }
 
 static const char *list(const char *format, ...)
@@ -276,16 +285,120 @@ static void lists_are_checked(void)
     is_refused(list("%s|", path), AD_ERR_INVALID, "an entry without a path");
 }
 
-/* ---- while running ------------------------------------------------------------------------ */
+/* ---- LoRAs for pictures ------------------------------------------------------------------- */
 
-static void exactly(uint8_t *a, const uint8_t *b, const char *what)
+#define KOHYA  GOLDEN "loras/kohya.safetensors"
+#define PEFT   GOLDEN "loras/peft.safetensors"
+#define ZOOM   GOLDEN "loras/zoom.safetensors"
+
+/* free() it. */
+static uint8_t *with_both(const char *lora, const char *motion_lora)
 {
-    bool same = !memcmp(a, b, bytes);
+    uint8_t *out;
 
-    free(a);
-    if (!same)
-        FAIL("%s: other frames", what);
+    render_small(&small);
+    small.model.lora = lora;
+    small.model.motion_lora = motion_lora;
+    out = render(ctx, &small, &bytes);
+    if (!out)
+        FAIL("%s", ad_context_error(ctx));
+    return out;
 }
+
+/* One pair for the spatial layer, with an alpha where it is not 0. */
+static const char *picture_pair(const char *file, const char *layer, float alpha)
+{
+    TensorWriter w = { 0 };
+    char name[200];
+
+    snprintf(name, sizeof(name), "%s.lora_down.weight", layer);
+    tensors_add(&w, name, "F32", 2, (int64_t[]){ RANK, WIDTH }, down, sizeof(down));
+    snprintf(name, sizeof(name), "%s.lora_up.weight", layer);
+    tensors_add(&w, name, "F32", 2, (int64_t[]){ WIDTH, RANK }, up, sizeof(up));
+    snprintf(name, sizeof(name), "%s.alpha", layer);
+    if (alpha != 0)
+        tensors_add(&w, name, "F32", 0, NULL, &alpha, sizeof(alpha));
+    return tensors_write(&w, file);
+}
+
+static void alpha_over_rank_is_a_scale(void)
+{
+    uint8_t *half = with_both(list("%s@0.5", picture_pair("a.safetensors", SPATIAL, 0)), NULL);
+
+    CHECK(memcmp(half, plain, bytes));
+    nearly(with_both(picture_pair("b.safetensors", SPATIAL, RANK / 2.f), NULL), half, "alpha 1");
+    nearly(with_both(list("%s@0.25", picture_pair("c.safetensors", SPATIAL, RANK * 2)), NULL),
+           half, "alpha 4");
+    free(half);
+}
+
+static void dialects_mean_the_same_layer(void)
+{
+    static const char *const layers[] = {
+        "unet." SPATIAL, "base_model.model." SPATIAL,
+        "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q",
+        "lora_unet_input_blocks_1_1_transformer_blocks_0_attn1_to_q",
+    };
+    uint8_t *wanted = with_both(picture_pair("a.safetensors", SPATIAL, 0), NULL);
+
+    for (size_t i = 0; i < AD_COUNT(layers); i++)
+        exactly(with_both(picture_pair("b.safetensors", layers[i], 0), NULL), wanted, layers[i]);
+    free(wanted);
+}
+
+static void lora_refused(const char *lora, AdStatus status, const char *part)
+{
+    AdModel *m = NULL;
+
+    render_small(&small);
+    small.model.lora = lora;
+    CHECK_STATUS(ad_model_load(ctx, &m, &small.model), status);
+    CHECK(m == NULL);
+    CHECK_CONTAINS(ad_context_error(ctx), part);
+}
+
+static void files_for_the_other_list_are_sent_there(void)
+{
+    lora_refused(ZOOM, AD_ERR_FORMAT, "this is a motion LoRA; give it to motion_lora=");
+    is_refused(KOHYA, AD_ERR_FORMAT, "this is a LoRA for pictures; give it to lora=");
+}
+
+static void wrong_pictures_loras_are_refused(void)
+{
+    static const float zeros[64];
+    TensorWriter w = { 0 };
+
+    lora_refused("/no/such/lora", AD_ERR_NOTFOUND, "/no/such/lora");
+    lora_refused("a@b@c", AD_ERR_INVALID, "a@b@c");
+    lora_refused(GOLDEN "models/plain/vae" ADAPTER, AD_ERR_FORMAT, "not a LoRA");
+    lora_refused(picture_pair("te2.safetensors", "lora_te2_text_model_encoder_layers_0_mlp_fc1", 0),
+                 AD_ERR_FORMAT, "Stable Diffusion XL");
+    lora_refused(picture_pair("o.safetensors", "lora_unet_up_blocks_9_attentions_0_proj_in", 0),
+                 AD_ERR_FORMAT, "fits no layer");
+    lora_refused(picture_pair("nan.safetensors", SPATIAL, NAN), AD_ERR_FORMAT, "not finite");
+    tensors_add(&w, "lora_unet_conv_in.hada_w1_a", "F32", 2, (int64_t[]){ 4, 2 }, zeros, 32);
+    lora_refused(tensors_write(&w, "loha.safetensors"), AD_ERR_UNSUPPORTED, "a LoHa file");
+}
+
+static void what_is_taken_is_counted(void)
+{
+    TensorWriter w = { 0 };
+    const char *path = picture_pair("a.safetensors", SPATIAL, 1);
+
+    render_log();
+    free(with_both(path, NULL));
+    CHECK_CONTAINS(render_log(), "a.safetensors: applied to 1 layers");
+    tensors_add(&w, SPATIAL ".lora_A.weight", "F32", 2, (int64_t[]){ RANK, WIDTH }, down,
+                sizeof(down));
+    tensors_add(&w, SPATIAL ".lora_B.weight", "F32", 2, (int64_t[]){ WIDTH, RANK }, up,
+                sizeof(up));
+    tensors_add(&w, "something.else", "F32", 1, (int64_t[]){ 2 }, NULL, 8);
+    render_log();
+    free(with_both(tensors_write(&w, "more.safetensors"), NULL));
+    CHECK_CONTAINS(render_log(), "1 of 3 tensors are not used");
+}
+
+/* ---- while running ------------------------------------------------------------------------ */
 
 static AdModel *model;
 static AdSession *session;
@@ -405,6 +518,31 @@ static void a_clip_in_progress_keeps_its_weights(void)
     end_session();
 }
 
+static void adapts_both(const char *lora, const char *motion_lora)
+{
+    uint8_t *wanted = with_both(lora, motion_lora);
+
+    CHECK_STATUS(ad_model_adapt(model, lora, motion_lora), AD_OK);
+    exactly(next_clip(), wanted, lora ? lora : "without");
+    free(wanted);
+}
+
+/* Text encoder, convolutions and motion modules, each with and without the others. */
+static void both_lists_change_while_running(void)
+{
+    start_session(NULL);
+    adapts_both(KOHYA "@0.7", NULL);
+    adapts_both(KOHYA "@0.7", ZOOM);
+    adapts_both(PEFT "@0.5|" KOHYA "@0.2", ZOOM);
+    adapts_both(PEFT, "");
+    adapts_both("", ZOOM "@0.5");
+    adapts_both(NULL, NULL);
+    CHECK_STATUS(ad_model_adapt(model, KOHYA "|/no/such/lora", NULL), AD_ERR_NOTFOUND);
+    CHECK_STATUS(ad_model_adapt(model, ZOOM, NULL), AD_ERR_FORMAT);
+    exactly(next_clip(), plain, "after refusals");
+    end_session();
+}
+
 static int open_files(void)
 {
     int n = 0;
@@ -484,7 +622,13 @@ int main(void)
     RUN(a_file_for_other_layers_is_refused);
     RUN(a_file_that_fits_in_part_is_a_warning);
     RUN(lists_are_checked);
+    RUN(alpha_over_rank_is_a_scale);
+    RUN(dialects_mean_the_same_layer);
+    RUN(files_for_the_other_list_are_sent_there);
+    RUN(wrong_pictures_loras_are_refused);
+    RUN(what_is_taken_is_counted);
     RUN(a_running_model_takes_other_lists);
+    RUN(both_lists_change_while_running);
     RUN_AS(the_golden_lora_is_taken(AD_PRECISION_FP32), "a golden LoRA is taken, fp32");
     RUN_AS(the_golden_lora_is_taken(AD_PRECISION_BF16), "a golden LoRA is taken, bf16");
     RUN(a_clip_in_progress_keeps_its_weights);

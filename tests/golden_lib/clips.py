@@ -157,6 +157,14 @@ def other_cases():
         scheduler="euler", beta_schedule="linear", steps=8, seed=35, size="64x64", frames=16,
         motion_lora="loras/pan.safetensors@0.8|loras/zoom.safetensors@0.5",
         prompt="a sailing boat on a calm sea at dawn")
+    yield "kohya_lora", plain(
+        scheduler="euler", beta_schedule="linear", steps=6, seed=44, size="64x64", frames=4,
+        lora="loras/kohya.safetensors@0.7", guidance_scale=4,
+        prompt="a girl with a paper umbrella, ink drawing", negative_prompt=BAD)
+    yield "loras_of_all_kinds", plain(
+        scheduler="ddim", beta_schedule="linear", steps=6, seed=45, size="64x64", frames=4,
+        lora="loras/peft.safetensors@0.6|loras/kohya.safetensors@-0.4", guidance_scale=4,
+        motion_lora="loras/zoom.safetensors", prompt="a fox in the snow, watercolour")
     yield "32_frames", plain(
         scheduler="ddim", beta_schedule="linear", timestep_spacing="linspace", clip_sample=0,
         steps=5, seed=36, size="40x48", frames=32, prompt="an hourglass running out of sand")
@@ -197,7 +205,7 @@ def moved(a, b):
 
 
 # options whose effect is measured by leaving them out; 0 is right where the default is the same
-OPTIONAL = ("negative_prompt", "clip_skip", "motion_lora", "vae", "eta", "clip_sample",
+OPTIONAL = ("negative_prompt", "clip_skip", "lora", "motion_lora", "vae", "eta", "clip_sample",
             "use_karras_sigmas", "prediction_type", "timestep_spacing", "steps_offset",
             "original_steps")
 

@@ -117,6 +117,36 @@ def motion_lora(adapter, name, rank, seed):
     store(out, GOLDEN / name)
 
 
+def picture_lora(parts, name, rank, seed, kohya):
+    """A LoRA for every linear layer and convolution of the UNet and the text encoder's layers.
+
+    kohya: names of kohya's trainer, which writes an alpha; else diffusers' own of today, which are
+    PEFT's, and without convolutions. One alpha for all: diffusers mixes different ones up.
+    """
+    generator = torch.Generator("cpu").manual_seed(seed)
+    out = {}
+    for part, prefix in (("unet", "lora_unet_"), ("text_encoder", "lora_te_")):
+        for path, layer in parts[part].named_modules():
+            w = getattr(layer, "weight", None)
+            if w is None or w.ndim not in (2, 4) or "embeddings" in path:
+                continue
+            if w.ndim == 4 and not kohya or not {"attentions", "resnets", "samplers", "layers"} & {
+                    p.removeprefix("up").removeprefix("down") for p in path.split(".")}:
+                continue
+            fan = w[0].numel()
+            down = torch.randn((rank, *w.shape[1:]), generator=generator) / fan ** 0.5
+            up = torch.randn((w.shape[0], rank, *(1,) * (w.ndim - 2)), generator=generator) / rank
+            if kohya:
+                stem = prefix + path.replace(".", "_")
+                out[f"{stem}.lora_down.weight"] = down.half()
+                out[f"{stem}.lora_up.weight"] = up.half()
+                out[f"{stem}.alpha"] = torch.tensor(rank / 2, dtype=torch.float16)
+            else:
+                out[f"{part}.{path}.lora_A.weight"] = down
+                out[f"{part}.{path}.lora_B.weight"] = up
+    store(out, GOLDEN / name)
+
+
 def hub_cache(source, name):
     """models--owner--name/{blobs,refs,snapshots/<commit>}: the files are links into blobs."""
     root = FOLDER / name

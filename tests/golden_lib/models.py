@@ -141,7 +141,7 @@ def half(*names):
 def plain():
     """The ordinary case: a base folder in float32, a v2 motion adapter folder beside it.
 
-    Around it: the same model with other scheduler files (links), and motion LoRAs.
+    Around it: the same model with other scheduler files (links), and LoRAs.
     """
     from diffusers import (DDIMScheduler, DPMSolverMultistepScheduler, PNDMScheduler)
     u = unet("XP", 32, block_out_channels=[16, 32], layers_per_block=1, attention_head_dim=4,
@@ -162,6 +162,8 @@ def plain():
         **LEVELS, beta_schedule="linear", skip_prk_steps=False, set_alpha_to_one=True))
     formats.motion_lora(m, "loras/pan.safetensors", rank=4, seed=11)
     formats.motion_lora(m, "loras/zoom.safetensors", rank=2, seed=12)
+    formats.picture_lora(parts, "loras/kohya.safetensors", rank=4, seed=13, kohya=True)
+    formats.picture_lora(parts, "loras/peft.safetensors", rank=2, seed=14, kohya=False)
 
 
 def v1():

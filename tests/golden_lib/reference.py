@@ -39,7 +39,7 @@ FIELDS = {
     "use_karras_sigmas": ("use_karras_sigmas", lambda text: bool(int(text))),
 }
 
-SAMPLING = {"model", "motion_adapter", "vae", "motion_lora", "scheduler", "prompt",
+SAMPLING = {"model", "motion_adapter", "vae", "lora", "motion_lora", "scheduler", "prompt",
             "negative_prompt", "seed", "steps", "guidance_scale", "eta", "clip_skip", "size",
             "frames"}
 
@@ -114,18 +114,18 @@ def load(options):
     pipe.tokenizer = CLIPTokenizerFast.from_pretrained(folder / "tokenizer", model_max_length=77)
     # loaders leave what they do not cast in the file's type: a UNet made of a half adapter, say
     pipe.to(torch.float32)
-    load_motion_loras(pipe, options.get("motion_lora", ""))
+    load_loras(pipe, [options.get("lora", ""), options.get("motion_lora", "")])
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
 
-def load_motion_loras(pipe, text):
-    """path[@scale]|path[@scale]"""
+def load_loras(pipe, lists):
+    """Lists of the form path[@scale]|path[@scale]"""
     names, scales = [], []
-    for i, item in enumerate(filter(None, text.split("|"))):
+    for i, item in enumerate(filter(None, "|".join(lists).split("|"))):
         path, _, scale = item.partition("@")
-        pipe.load_lora_weights(GOLDEN / path, adapter_name=f"motion{i}")
-        names.append(f"motion{i}")
+        pipe.load_lora_weights(GOLDEN / path, adapter_name=f"lora{i}")
+        names.append(f"lora{i}")
         scales.append(float(scale or 1))
     if names:
         pipe.set_adapters(names, scales)
