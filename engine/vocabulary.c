@@ -154,9 +154,10 @@ const AdMerge *ad_vocabulary_merge(const AdTokenizer *t, int32_t left, int32_t r
     }
 }
 
-static AdStatus merges_init(Reading *r, size_t most)
+/* Lines are no merges yet: more than the cap are never added, whatever a file claims. */
+static AdStatus merges_init(Reading *r, size_t lines)
 {
-    size_t slots = 1024;
+    size_t slots = 1024, most = AD_MIN(lines, (size_t)AD_CAP_VOCABULARY);
 
     while (slots < 2 * most)
         slots *= 2;

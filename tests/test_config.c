@@ -3,6 +3,7 @@
  * A field is set in a config that is fine otherwise; null stands for "absent".
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "../engine/internal.h"
+#include "../engine/json.h"
 #include "check.h"
 #include "golden.h"
 #include "scratch.h"
@@ -269,6 +270,9 @@ static void json_must_be_strict(void)
         { "{\"a\":01}", "line 1" },
         { "{\"a\":1e999}", "line 1" }, { "<html></html>", "a web page" },
         { "version https://git-lfs.github.com/spec/v1\n", "Git-LFS pointer" },
+        { "<!DOCTYPE html>", "a web page" }, { "\x1f\x8b\x08", "compressed with gzip" },
+        { "PK\3\4", "line 1" }, { "{\"a\":\"\\ud800\"}", "line 1" }, { "{\"a\":\"\n\"}", "line 1" },
+        { "{\"a\":tru}", "line 1" }, { "{\"a\":+1}", "line 1" }, { "{\"a\":.5}", "line 1" },
     };
 
     for (size_t i = 0; i < AD_COUNT(bad); i++) {
@@ -312,6 +316,37 @@ static void configs_are_nested_at_most_32_deep(void)
     CHECK_CONTAINS(ctx.error, "nested more than 32 deep");
 }
 
+/* `n` times `unit` in a list, the last without its comma. */
+static AdStatus list_of(const char *unit, size_t n)
+{
+    size_t m = strlen(unit), at = 6;
+    char *all = malloc(at + n * m + 2);
+    const char *path;
+    json_t *root = NULL;
+    AdStatus st;
+
+    memcpy(all, "{\"a\":[", 6);
+    for (size_t i = 0; i < n; i++, at += m)
+        memcpy(all + at, unit, m);
+    memcpy(all + at - 1, "]}", 2);
+    path = scratch_write("values.json", all, at + 1);
+    free(all);
+    st = ad_json_load(&ctx, path, AD_CAP_INDEX, &root);
+    json_decref(root);
+    return st;
+}
+
+/* n values have n - 1 commas; the object and the list are containers too. */
+static void values_and_containers_are_counted(void)
+{
+    CHECK_STATUS(list_of("1,", AD_CAP_VALUES + 1), AD_OK);
+    CHECK_STATUS(list_of("1,", AD_CAP_VALUES + 2), AD_ERR_FORMAT);
+    CHECK_CONTAINS(ctx.error, "more than 600000 values");
+    CHECK_STATUS(list_of("[],", AD_CAP_CONTAINERS - 2), AD_OK);
+    CHECK_STATUS(list_of("{},", AD_CAP_CONTAINERS - 1), AD_ERR_FORMAT);
+    CHECK_CONTAINS(ctx.error, "150000 lists and objects");
+}
+
 /* ---- main --------------------------------------------------------------------------------- */
 
 int main(void)
@@ -328,5 +363,6 @@ int main(void)
     RUN(json_must_be_strict);
     RUN(configs_have_at_most_one_mib);
     RUN(configs_are_nested_at_most_32_deep);
+    RUN(values_and_containers_are_counted);
     return check_result();
 }

@@ -179,6 +179,24 @@ static AdStatus many_shards(int n)
     return st;
 }
 
+static void an_index_has_at_most_16_mib(void)
+{
+    char *all = malloc(AD_CAP_INDEX + 2);
+    AdWeights w;
+
+    memset(all, ' ', AD_CAP_INDEX + 2);
+    memcpy(all, "{\"weight_map\":{\"x\":\"a.safetensors\"}}", 36);
+    one_tensor("shards/a.safetensors", "x", 1);
+    all[AD_CAP_INDEX] = 0;
+    CHECK_STATUS(index_says(all, &w), AD_OK);
+    ad_weights_free(&w);
+    all[AD_CAP_INDEX] = ' ';
+    all[AD_CAP_INDEX + 1] = 0;
+    CHECK_STATUS(index_says(all, &w), AD_ERR_FORMAT);
+    CHECK_CONTAINS(ctx.error, "16777217 bytes; at most 16777216");
+    free(all);
+}
+
 /* Each shard keeps a file open; where the system allows fewer, the message is its. */
 static void an_index_names_at_most_1024_shards(void)
 {
@@ -448,6 +466,7 @@ int main(void)
     RUN(all_shards_are_read);
     for (i_ = 0; i_ < AD_COUNT(indexes); i_++)
         RUN_AS(index_is_refused(&indexes[i_]), "index refused: %s", indexes[i_].json);
+    RUN(an_index_has_at_most_16_mib);
     RUN(an_index_names_at_most_1024_shards);
     RUN(all_files_together_have_at_most_65536_tensors);
     RUN(of_two_tensors_with_one_name_the_later_files_counts);

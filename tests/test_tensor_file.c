@@ -206,6 +206,8 @@ static const struct Other {
     { "a web page without a type", "<html><body>", 12, AD_ERR_FORMAT, "a web page" },
     { "a gzip file", "\x1f\x8b\x08\0\0\0\0\0\0\3", 10, AD_ERR_FORMAT, "gzip" },
     { "a GGUF file", "GGUF\3\0\0\0\0\0\0\0", 12, AD_ERR_FORMAT, "GGUF" },
+    { "a zip file", "PK\3\4\x14\0\0\0\0\0\0\0\0\0\0\0", 16, AD_ERR_UNSUPPORTED,
+      "a zip file (PyTorch checkpoint); convert it to safetensors" },
     { "text", "{\"a\": 1, \"b\": 2}", 16, AD_ERR_FORMAT, "not a safetensors file" },
 };
 
@@ -238,6 +240,15 @@ static void only_regular_files_are_opened(void)
     CHECK(f == NULL);
     scratch_text("plain", "x");
     CHECK_STATUS(ad_file_open(&ctx, &f, scratch("plain/below")), AD_ERR_NOTFOUND);
+}
+
+static void programs_started_meanwhile_do_not_inherit_files(void)
+{
+    AdFile *f = NULL;
+
+    CHECK_STATUS(ad_file_open(&ctx, &f, scratch_text("private", "x")), AD_OK);
+    CHECK(fcntl(f->fd, F_GETFD) & FD_CLOEXEC);
+    ad_file_close(&f);
 }
 
 static void links_of_the_user_are_followed(void)
@@ -389,6 +400,7 @@ int main(void)
     for (i_ = 0; i_ < AD_COUNT(others); i_++)
         RUN_AS(is_named(&others[i_]), "named: %s", others[i_].what);
     RUN(only_regular_files_are_opened);
+    RUN(programs_started_meanwhile_do_not_inherit_files);
     RUN(links_of_the_user_are_followed);
     RUN(a_file_that_may_not_be_read_says_so);
     RUN(a_file_that_grew_while_loading_is_refused);

@@ -5,6 +5,7 @@
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "../engine/internal.h"
 #include "../engine/prompt.h"
+#include "../engine/vocabulary.h"
 #include "check.h"
 #include "golden.h"
 #include "scratch.h"
@@ -302,6 +303,12 @@ static void lines_that_are_no_merge_are_refused(void)
                  AD_ERR_FORMAT, "Git-LFS pointer");
     text_refused("m8", "merges.txt", "#version: 0.2\ni \xff\n", AD_ERR_FORMAT,
                  "not valid UTF-8 at byte 16");
+    text_refused("m9", "merges.txt", "<!DOCTYPE html>\n", AD_ERR_FORMAT, "a web page");
+    scratch_copy("m10", GOLDEN "tokenizer");
+    scratch_write("m10/merges.txt", "#version: 0.2\ni n\0\n", 19);
+    refused("m10", AD_ERR_FORMAT, "holds a NUL");
+    scratch_write("m10/merges.txt", "\x1f\x8b\x08\0", 4);
+    refused("m10", AD_ERR_FORMAT, "compressed with gzip");
 }
 
 static void no_vocabulary_is_refused(void)
@@ -362,7 +369,110 @@ static void lines_and_files_have_caps(void)
     scratch_copy("c3", GOLDEN "tokenizer");
     scratch_write("c3/merges.txt", text, most + 1);
     refused("c3", AD_ERR_FORMAT, "at most 8388608 are accepted");
+    scratch_write("c3/merges.txt", text, most);
+    accepted("c3");
     free(text);
+}
+
+/* Eight million blank lines are no merges. */
+static void memory_follows_merges_not_lines(void)
+{
+    char *text = malloc(AD_CAP_MERGES);
+    AdTokenizer *t = NULL;
+
+    memset(text, '\n', AD_CAP_MERGES);
+    scratch_copy("lines", GOLDEN "tokenizer");
+    scratch_write("lines/merges.txt", text, AD_CAP_MERGES);
+    free(text);
+    CHECK_STATUS(ad_tokenizer_load(&ctx, &t, scratch("lines")), AD_OK);
+    CHECK(t->merge_slots <= 4 * AD_CAP_VOCABULARY);
+    ad_tokenizer_free(&t);
+}
+
+/* The same rule n times: each counts. */
+static void same_merges(const char *file, size_t n)
+{
+    static const char rule[] = "i n\n";
+    size_t m = strlen(rule);
+    char *text = malloc(n * m);
+
+    for (size_t i = 0; i < n; i++)
+        memcpy(text + i * m, rule, m);
+    scratch_write(file, text, n * m);
+    free(text);
+}
+
+static void at_most_131072_merges(void)
+{
+    scratch_copy("rules", GOLDEN "tokenizer");
+    same_merges("rules/merges.txt", AD_CAP_VOCABULARY);
+    accepted("rules");
+    same_merges("rules/merges.txt", AD_CAP_VOCABULARY + 1);
+    refused("rules", AD_ERR_FORMAT, "more than 131072 merges");
+}
+
+/* A merge of n bytes and "q"; the vocabulary has both sides of the cap. */
+static void piece_of(size_t n)
+{
+    char text[600] = "#version: 0.2\n";
+    size_t at = strlen(text);
+
+    memset(text + at, 'q', n);
+    strcpy(text + at + n, " q\n");
+    scratch_text("pieces/merges.txt", text);
+}
+
+static void pieces_have_at_most_512_bytes(void)
+{
+    json_t *v = small_vocabulary();
+    char key[513] = "";
+
+    memset(key, 'q', 512);
+    json_object_set_new(v, key, json_integer(1344));
+    key[511] = 0;
+    json_object_set_new(v, key, json_integer(1345));
+    scratch_folder("pieces");
+    if (json_dump_file(v, scratch("pieces/vocab.json"), 0))
+        die("vocab.json cannot be written");
+    json_decref(v);
+    piece_of(511);
+    accepted("pieces");
+    piece_of(512);              /* a piece, but the whole would be too long to be an entry */
+    refused("pieces", AD_ERR_FORMAT, "line 2: a piece that the vocabulary lacks");
+    piece_of(513);
+    refused("pieces", AD_ERR_FORMAT, "line 2: a piece of more than 512 bytes");
+}
+
+/* Spaces behind a JSON file's object up to n bytes. */
+static void padded(const char *file, const char *from, size_t n)
+{
+    size_t had;
+    char *text = slurp(from, &had), *all = malloc(n);
+
+    memset(all, ' ', n);
+    memcpy(all, text, had);
+    scratch_write(file, all, n);
+    free(text);
+    free(all);
+}
+
+static void vocabularies_have_at_most_16_mib(void)
+{
+    json_t *bundle = json_pack("{s:{s:o, s:o}}", "model", "vocab", small_vocabulary(), "merges",
+                               merge_list(false));
+
+    scratch_copy("large", GOLDEN "tokenizer");
+    padded("large/vocab.json", GOLDEN "tokenizer/vocab.json", AD_CAP_INDEX);
+    accepted("large");
+    padded("large/vocab.json", GOLDEN "tokenizer/vocab.json", AD_CAP_INDEX + 1);
+    refused("large", AD_ERR_FORMAT, "vocab.json: 16777217 bytes; at most 16777216");
+    scratch_folder("one");
+    json_dump_file(bundle, scratch("one/whole.json"), 0);
+    json_decref(bundle);
+    padded("one/tokenizer.json", scratch("one/whole.json"), AD_CAP_INDEX);
+    accepted("one");
+    padded("one/tokenizer.json", scratch("one/whole.json"), AD_CAP_INDEX + 1);
+    refused("one", AD_ERR_FORMAT, "tokenizer.json: 16777217 bytes; at most 16777216");
 }
 
 /* ---- main --------------------------------------------------------------------------------- */
@@ -386,5 +496,9 @@ int main(void)
     RUN(no_vocabulary_is_refused);
     RUN(broken_bundles_are_refused);
     RUN(lines_and_files_have_caps);
+    RUN(memory_follows_merges_not_lines);
+    RUN(at_most_131072_merges);
+    RUN(pieces_have_at_most_512_bytes);
+    RUN(vocabularies_have_at_most_16_mib);
     return check_result();
 }
