@@ -246,10 +246,12 @@ test: ffmpeg unit
 
 unit: lib model $(UNIT_TESTS)
 
+# Memory that is not to be had must be NULL, as without sanitizers: tests ask for too much.
 asan:            ## the unit tests again under address and undefined behaviour sanitizers
 	@$(MAKE) BUILD=build/asan SANITIZE=yes CFLAGS='-O1 -g' asan-run
 asan-run: unit
-	@ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	@ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 \
+	    UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	    BUILD=$(BUILD) tests/run.sh $(UNIT_TESTS)
 
 bench:           ## time and percent of peak per operation, for the speed log

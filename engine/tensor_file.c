@@ -72,7 +72,7 @@ AdStatus ad_tensor_file_open(AdContext *ctx, AdTensorFile **out, const char *pat
                      "to safetensors", path);
     if (st >= 0)
         st = ad_safetensors_read(ctx, f);
-    if (st >= 0) {
+    if (st >= 0 && f->count) {                      /* qsort wants no NULL */
         qsort(f->entries, f->count, sizeof(*f->entries), by_name);
         for (size_t i = 1; i < f->count && st >= 0; i++)
             if (!strcmp(f->entries[i - 1].name, f->entries[i].name)) {
