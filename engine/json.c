@@ -57,6 +57,13 @@ static void blank_infinities(char *s, size_t n)
     }
 }
 
+/* jansson says so rarely: mostly it gives up without a word, and a string that it cannot keep looks
+ * to it as if it were not there (test_failure_json.c). */
+static bool no_memory(const json_error_t *error)
+{
+    return !error->text[0] || json_error_code(error) == json_error_out_of_memory;
+}
+
 static AdStatus load(AdContext *ctx, const char *path, size_t cap, bool python, json_t **root)
 {
     json_error_t error;
@@ -80,7 +87,9 @@ static AdStatus load(AdContext *ctx, const char *path, size_t cap, bool python, 
     else if (c.commas > AD_CAP_VALUES || c.containers > AD_CAP_CONTAINERS)
         st = ad_fail(ctx, AD_ERR_FORMAT, "%.200s: more than %d values or %d lists and objects",
                      path, AD_CAP_VALUES, AD_CAP_CONTAINERS);
-    else if (!(*root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error)))
+    else if (!(*root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error)) && no_memory(&error))
+        st = ad_fail_nomem(ctx, "a JSON file");
+    else if (!*root)
         st = ad_fail(ctx, AD_ERR_FORMAT, "%.150s: line %d: %s", path, error.line,
                      ad_quote(error.text, strlen(error.text), quoted));
     else if (!json_is_object(*root)) {
@@ -200,9 +209,13 @@ void ad_field_must_be(AdFields *f, const char *name, const char *allowed)
     json_t *v = get(f, name);
     char *text = v ? json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
     char quoted[AD_QUOTE_TEXT];
+    json_free_t release;
 
+    json_get_alloc_funcs(NULL, &release);           /* the program around us may have set its own */
+    if (v && !text && f->status >= 0)
+        f->status = ad_fail_nomem(f->ctx, "a field");
     if (text && strcmp(text, allowed))
         ad_field_fail(f, AD_ERR_UNSUPPORTED, "%s is %s; only %s is supported", name,
                       ad_quote(text, strlen(text), quoted), allowed);
-    free(text);
+    release(text);
 }

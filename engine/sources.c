@@ -73,10 +73,12 @@ static AdStatus read_index(AdContext *ctx, AdSources *s)
         return ad_fail_nomem(ctx, "a path");
     if (!ad_is_file(path)) {
         char *unet = ad_path_join(s->model, "unet");
-        bool fine = unet && ad_is_folder(unet);
+        bool fine = unet && ad_is_folder(unet), full = !unet;
 
         ad_free(unet);
         ad_free(path);
+        if (full)
+            return ad_fail_nomem(ctx, "a path");
         return fine ? AD_OK : ad_fail(ctx, AD_ERR_NOTFOUND, "%.200s: no model_index.json; a "
                                       "diffusers folder is needed", s->model);
     }

@@ -258,7 +258,9 @@ AdStatus ad_weights_add_folder(AdContext *ctx, AdWeights *w, const char *folder,
         return st;
     path = ad_path_join(folder, strcmp(base, "model") ? "diffusion_pytorch_model.bin"
                                                       : "pytorch_model.bin");
-    binary = path && ad_is_file(path);
+    if (!path)
+        return ad_fail_nomem(ctx, "a path");
+    binary = ad_is_file(path);
     ad_free(path);
     return ad_fail(ctx, binary ? AD_ERR_UNSUPPORTED : AD_ERR_NOTFOUND,
                    "%.200s: no %s.safetensors%s", folder, base,
