@@ -1,8 +1,8 @@
 /* cuda_conv.cu - convolution as a matrix product whose left side is gathered on the way.
  *
  * out[m, o] = sum over k of x[position of (m, tap), channel] w[o, k]; m counts output pixels, k
- * runs over taps and channels. Tiles of 128 x 64 results on the matrix units for 16-bit types, 64 x 64
- * with plain multiply-adds for f32. The same kernels multiply matrices (one tap).
+ * runs over taps and channels. Tiles of 128 x 64 results on the matrix units for 16-bit types,
+ * 64 x 64 with plain multiply-adds for f32. The same kernels multiply matrices (one tap).
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <string.h>
 
@@ -17,7 +17,7 @@ typedef struct ConvShape {
 
 /* ---- kernels ------------------------------------------------------------------------------ */
 
-/* Where a row of the left side looks: first pixel of the picture and corner; m past the end: none. */
+/* Where a row of the left side looks: first pixel of the picture and corner; m past it: none. */
 struct Corner { int64_t picture; int y, x; };
 
 static __device__ __forceinline__ Corner corner_of(const ConvShape &s, int64_t m)
