@@ -60,6 +60,7 @@ static const char *choose_kernels(AdCpu *cpu)
 static void cpu_close(AdBackend **be)
 {
     if (*be) {
+        ad_cpu_crowd_destroy(&ad_cpu_of(*be)->crowd);
         ad_dnnl_destroy(&ad_cpu_of(*be)->dnnl);
         ad_free(*be);
     }
@@ -81,6 +82,8 @@ static AdStatus cpu_open(AdBackend **out, const AdDeviceParams *params)
         cpu_close(out);
         return AD_ERR_BACKEND;
     }
+    if (cpu->threads > 1 && cpu->threads >= allowed_processors())
+        cpu->crowd = ad_cpu_crowd_create();
     isa = choose_kernels(cpu);
     cpu->host.base.cache_bytes = cache_bytes();
     ad_format((*out)->about, sizeof((*out)->about), "cpu, %d thread%s, %s", cpu->threads,

@@ -4,12 +4,14 @@
 #define AD_CPU_BACKEND_H
 
 #include "../host_memory.h"
+#include "cpu_crowd.h"
 #include "cpu_dnnl.h"
 #include "cpu_kernels.h"
 
 typedef struct AdCpu {
     AdHostBackend       host;
     AdDnnl             *dnnl;
+    AdCpuCrowd         *crowd;                  /* NULL: not needed, or none was to be had */
     const AdCpuKernels *kernels[AD_TYPES];      /* for f32 and bf16 */
     int                 threads;
     bool                amx;                    /* bf16 attention on matrix tiles */
