@@ -246,13 +246,16 @@ static json_t *with_extra(const char *key)
 static void entries_have_at_most_512_bytes(void)
 {
     char key[514];
+    json_t *v;
 
     memset(key, 'q', sizeof(key));
     key[513] = 0;
     vocabulary_refused(with_extra(key), "more than 512 bytes");
     key[512] = 0;
-    if (json_dump_file(with_extra(key), scratch("bad/vocab.json"), 0))
+    v = with_extra(key);
+    if (json_dump_file(v, scratch("bad/vocab.json"), 0))
         die("vocab.json cannot be written");
+    json_decref(v);
     accepted("bad");
 }
 
