@@ -8,8 +8,8 @@
 BUILD  = build
 TOP   := $(CURDIR)
 MAKEFLAGS += --no-builtin-rules
-# Independent things side by side, unless told otherwise.
-ifeq ($(filter -j%,$(MAKEFLAGS)),)
+# Independent things side by side, unless told otherwise; a make inside make has its share already.
+ifeq ($(MAKELEVEL)$(filter -j%,$(MAKEFLAGS)),0)
 MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2)
 endif
 
