@@ -95,11 +95,13 @@ static const char *precision_name(AdPrecision p)
 
 static void a_seed_gives_the_same_bytes_again(AdPrecision precision)
 {
+    uint8_t *first;
     size_t n;
 
     render_small(&small);
     small.model.precision = precision;
-    same(alone(&small, "cpu", 2, &n), alone(&small, "cpu", 2, &n), n, "a second run");
+    first = alone(&small, "cpu", 2, &n);
+    same(first, alone(&small, "cpu", 2, &(size_t){ 0 }), n, "a second run");
 }
 
 /* A size that no number of threads divides, and a clip long enough to share out. */
@@ -272,9 +274,9 @@ static void two_sessions_of_one_model_take_turns(void)
         CHECK_STATUS(ad_session_decode(s.session, i, &to), AD_OK);
         CHECK_STATUS(ad_session_decode(second, i, &too), AD_OK);
     }
-    same(a, alone(&small, "cpu", 2, &n), n, "the first");
+    same(a, alone(&small, "cpu", 2, &n), s.bytes, "the first");
     small.clip.seed = 99;
-    same(b, alone(&small, "cpu", 2, &n), n, "the second");
+    same(b, alone(&small, "cpu", 2, &n), s.bytes, "the second");
     ad_session_destroy(&second);
     stage_close(&s);
 }
