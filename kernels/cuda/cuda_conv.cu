@@ -60,6 +60,7 @@ static __device__ __forceinline__ void load_slice(const ConvShape &s, const Corn
 {
     int t = threadIdx.x, k = t % 4 * 8, o = blockIdx.y * TN + t / 4;
 
+#pragma unroll
     for (int i = 0; i < 3; i++) {               /* rows t/4 and + 64 of x, row t/4 of w */
         T *line = to + (i * 64 + t / 4) * LINE + k;
 
@@ -130,7 +131,8 @@ template <typename T, int V> __global__ void __launch_bounds__(256) k_conv(ConvS
                           blockIdx.y * TN + wn + j * 8 + lane % 4 * 2 + e % 2, c[i][j][e]);
 }
 
-/* f32: 64 x 64 results, 16 deep, 4 x 4 per thread; exact f32 products. */
+/* f32: 64 x 64 results, 16 deep, 4 x 4 per thread; exact f32 products. Sums of 16 are added to the
+ * whole: one long row of additions loses a digit where a norm over few numbers follows. */
 __global__ void __launch_bounds__(256) k_conv_f32(ConvShape s)
 {
     enum { SIDE = 64, DEEP = 16 };
@@ -143,6 +145,8 @@ __global__ void __launch_bounds__(256) k_conv_f32(ConvShape s)
     float c[4][4] = { { 0 } };
 
     for (int k0 = 0; k0 < s.k; k0 += DEEP) {
+        float part[4][4] = { { 0 } };
+
         for (int i = 0; i < 4; i++) {
             int k = t % 4 * 4 + i;
             int64_t from = source(s, corner, k0 + k);
@@ -155,7 +159,10 @@ __global__ void __launch_bounds__(256) k_conv_f32(ConvShape s)
         for (int k = 0; k < DEEP; k++)
             for (int i = 0; i < 4; i++)
                 for (int j = 0; j < 4; j++)
-                    c[i][j] += a[k * (SIDE + 1) + tm + i * 16] * b[k * (SIDE + 1) + tn + j * 16];
+                    part[i][j] += a[k * (SIDE + 1) + tm + i * 16] * b[k * (SIDE + 1) + tn + j * 16];
+        for (int i = 0; i < 4; i++)
+            for (int j = 0; j < 4; j++)
+                c[i][j] += part[i][j];
         __syncthreads();
     }
     for (int i = 0; i < 4; i++)
