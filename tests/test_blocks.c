@@ -445,10 +445,12 @@ static void all_blocks(const json_t *cases, AdBackend *be, AdType type)
                        ad_type_name(type), golden_text(c, "name"));
 }
 
-int main(void)
+/* test_blocks [DEVICE]: all, or one */
+int main(int argc, char **argv)
 {
     static const struct { const char *device; AdType type; } runs[] = {
-        { "ref", AD_F32 }, { "cpu", AD_F32 }, { "cpu", AD_BF16 },
+        { "ref", AD_F32 }, { "cpu", AD_F32 }, { "cpu", AD_BF16 }, { "cuda", AD_F32 },
+        { "cuda", AD_BF16 },
     };
     json_t *root = golden_json("blocks.json");
 
@@ -458,6 +460,8 @@ int main(void)
         char why[256], message[256];
         AdBackend *be = NULL;
 
+        if (argc > 1 && strcmp(argv[1], runs[i].device))
+            continue;
         if (ad_backend_open(&be, runs[i].device, 2, why, message, sizeof(why)) < 0) {
             printf("skip - blocks on %s: %s\n", runs[i].device, message);
             continue;

@@ -449,7 +449,8 @@ static void every_entry_is_set(const AdBackendClass *cls)
         CHECK(entries[i] != NULL);
 }
 
-int main(void)
+/* test_ops [DEVICE]: all backends, or one */
+int main(int argc, char **argv)
 {
     static const AdType types[] = { AD_F32, AD_BF16, AD_F16 };
     char why[256], message[256];
@@ -458,6 +459,8 @@ int main(void)
     if (ad_backend_open(&b.ref, "ref", 0, why, message, sizeof(why)) < 0)
         return 1;
     for (int i = 0; devices[i]; i++) {
+        if (argc > 1 && strcmp(argv[1], devices[i]))
+            continue;
         if (ad_backend_open(&b.be, devices[i], 0, why, message, sizeof(why)) < 0) {
             printf("skip - operations of %s: %s\n", devices[i], message);
             continue;
