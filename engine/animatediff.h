@@ -128,7 +128,7 @@ typedef struct AdModelParams {
 typedef struct AdModelInfo {
     char name[128];             /* last part of the path                                          */
     char hash[17];              /* 16 hex digits over headers, sizes and a sample of the data     */
-    char adapters[256];         /* names and hashes of motion adapter, vae, LoRAs; "" if none     */
+    char adapters[1024];        /* names and hashes of motion adapter, vae, LoRAs; "" if none     */
     char device[128];           /* "2 threads, AMX bf16"                                          */
     char precision[8];          /* "fp32", "fp16", "bf16"                                         */
     int  width, height;         /* pixels the model was made for                                  */

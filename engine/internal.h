@@ -57,6 +57,7 @@ struct AdModel {
     AdUnetWeights     unet;
     AdVaeWeights      vae;
     AdPart            text_part, unet_part, vae_part;
+    uint64_t          adapter_hash;     /* of the motion adapter's files */
     AdSources         sources;          /* the files, read again when adapters change */
     AdAdaptation      now;              /* LoRA files that the weights are made with  */
     AdAdaptation     *next;             /* those of the next clip; NULL: the same     */

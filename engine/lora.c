@@ -3,11 +3,14 @@
  * Called by binder.c for every tensor that is loaded, and by adapt.c. What a file's names mean is
  * told by lora_names.c.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
+#include "file.h"
 #include "lora.h"
 #include "lora_names.h"
+#include "weights.h"
 
 void ad_patches_close(AdPatches *p)
 {
@@ -128,6 +131,21 @@ static AdStatus refuse(AdContext *ctx, const AdTensorFile *f, bool motion, size_
                    motion ? "motion " : "");
 }
 
+/* "lora=NAME HASH@SCALE", behind what is there. */
+static AdStatus describe(AdContext *ctx, AdPatches *p, const AdTensorFile *f, const AdAdapter *a,
+                         bool motion)
+{
+    size_t at = strlen(p->about);
+    uint64_t hash = AD_HASH_START;
+    AdStatus st = ad_hash_file(ctx, f, &hash);
+    char name[96];
+
+    ad_path_name(a->path, name, sizeof(name));
+    ad_format(p->about + at, sizeof(p->about) - at, "%s%slora=%s %016" PRIx64 "@%g", at ? " " : "",
+              motion ? "motion_" : "", name, hash, a->scale);
+    return st;
+}
+
 /* motion: only what changes motion modules is taken. Else all, if it is not that alone. */
 static AdStatus add_file(AdContext *ctx, AdPatches *p, const AdAdapter *a, bool motion)
 {
@@ -150,6 +168,8 @@ static AdStatus add_file(AdContext *ctx, AdPatches *p, const AdAdapter *a, bool 
     }
     if (st >= 0 && (!wanted || p->count == before))
         st = refuse(ctx, f, motion, others);
+    if (st >= 0)
+        st = describe(ctx, p, f, a, motion);
     return st;
 }
 

@@ -23,6 +23,7 @@ typedef struct AdPatches {
     size_t         file_count, file_room;
     AdPatch       *patches;
     size_t         count, room;
+    char           about[512];      /* "lora=NAME HASH@SCALE motion_lora=...", for people */
 } AdPatches;
 
 /* NULL-safe; *p becomes NULL. */

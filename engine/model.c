@@ -212,11 +212,16 @@ AdStatus ad_model_open_unet(AdModel *m, AdWeights *w)
     static const char base[] = "diffusion_pytorch_model";
     const AdSources *s = &m->sources;
     AdStatus st = ad_weights_add_folder(m->ctx, w, s->unet, base, NULL);
+    uint64_t unet = w->hash;
 
     if (st < 0 || !wants_adapter(m))
         return st;
-    return s->adapter_file ? ad_weights_add(m->ctx, w, s->adapter, ad_rename_motion)
-                           : ad_weights_add_folder(m->ctx, w, s->adapter, base, ad_rename_motion);
+    w->hash = AD_HASH_START;            /* the adapter has a hash of its own */
+    st = s->adapter_file ? ad_weights_add(m->ctx, w, s->adapter, ad_rename_motion)
+                         : ad_weights_add_folder(m->ctx, w, s->adapter, base, ad_rename_motion);
+    m->adapter_hash = w->hash;
+    w->hash = ad_hash_bytes(unet, &m->adapter_hash, sizeof(m->adapter_hash));
+    return st;
 }
 
 static AdStatus load_unet(AdModel *m, uint64_t *hash)
@@ -285,18 +290,28 @@ static AdStatus choose_type(AdModel *m, AdPrecision precision)
     return ad_fail(m->ctx, AD_ERR_INVALID, "precision: unknown value %d", (int)precision);
 }
 
+/* "vae=NAME HASH", behind what is there. */
+static void name_adapter(AdModel *m, const char *option, const char *path, uint64_t hash)
+{
+    size_t at = strlen(m->info.adapters);
+    char name[96];
+
+    if (!path)
+        return;
+    ad_path_name(path, name, sizeof(name));
+    ad_format(m->info.adapters + at, sizeof(m->info.adapters) - at, "%s%s=%s %016" PRIx64,
+              at ? " " : "", option, name, hash);
+}
+
 static void fill_info(AdModel *m, const AdModelParams *p, uint64_t hash)
 {
     int scale = 1 << (m->vae_config.levels - 1);
-    char part[96];
 
     ad_path_name(m->sources.model, m->info.name, sizeof(m->info.name));
     ad_format(m->info.hash, sizeof(m->info.hash), "%016" PRIx64, hash);
     ad_format(m->info.device, sizeof(m->info.device), "%s", m->ctx->backend->about);
-    if (p->motion_adapter) {
-        ad_path_name(p->motion_adapter, part, sizeof(part));
-        ad_format(m->info.adapters, sizeof(m->info.adapters), "motion_adapter=%s", part);
-    }
+    name_adapter(m, "motion_adapter", p->motion_adapter, m->adapter_hash);
+    name_adapter(m, "vae", p->vae, m->vae_part.hash);
     if (m->embeddings.count) {
         size_t at = strlen(m->info.adapters);
 
@@ -371,7 +386,12 @@ void ad_model_destroy(AdModel **model)
 
 void ad_model_info(const AdModel *model, AdModelInfo *out)
 {
+    const char *loras = model->now.patches ? model->now.patches->about : "";
+    size_t at = strlen(model->info.adapters);
+
     *out = model->info;
+    ad_format(out->adapters + at, sizeof(out->adapters) - at, "%s%s", at && *loras ? " " : "",
+              loras);
 }
 
 AdStatus ad_model_tokenize(AdModel *m, const char *prompt, int32_t *ids, int max, int *n)

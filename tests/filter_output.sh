@@ -138,7 +138,8 @@ metadata()
         tags_are guidance_scale "$source" '2.25 2.25 2.25 2.25' &&
         tags_are scheduler "$source" 'ddim ddim ddim ddim' &&
         equal "$(tag model "$source" | sort -u | sed 's/[0-9a-f]\{16\}$/HASH/')" 'plain HASH' model &&
-        [ -n "$(tag adapters "$source")" ]
+        equal "$(tag adapters "$source:motion_lora=$GOLDEN/loras/zoom.safetensors@0.5" | sort -u | sed 's/[0-9a-f]\{16\}/HASH/g')" \
+            'motion_adapter=plain-motion HASH motion_lora=zoom.safetensors HASH@0.5' adapters
 }
 run_case "every frame carries what made it" metadata
 
