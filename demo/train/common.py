@@ -5,6 +5,7 @@ thread each (1.7 times the speed of one process of two threads), which step alon
 MEET steps: cheaper than meeting at every step, most of all on a machine that others use too.
 Every stage resumes from its last checkpoint in the work folder, $DEMO_WORK.
 """
+import copy
 import json
 import math
 import os
@@ -63,7 +64,12 @@ def rate_at(step, total, peak, warm=100, hold=0.5):
 
 
 class Loop:
-    """The steps of a stage: learning rate, exchange, moving average, checkpoints, log."""
+    """The steps of a stage: learning rate, exchange, moving average, checkpoints, log.
+
+    run(loss_of) repeats: loss_of() draws its own batch with torch's generator and gives the loss and
+    values to log. On a GPU the whole step, batch to optimizer, is one CUDA graph that is replayed:
+    these models are so small that launching their kernels one by one would take most of the time.
+    """
 
     def __init__(self, name, rank, modules, total, peak, decay=0.999, batch=1, hold=0.5,
                  weight_decay=0.01):
@@ -71,13 +77,15 @@ class Loop:
         self.batch, self.hold, self.decay = batch, hold, decay
         self.modules = modules
         self.params = [p for m in modules.values() for p in m.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(self.params, lr=peak, betas=(0.9, 0.99), eps=1e-8,
-                                           weight_decay=weight_decay, fused=True)
+        self.rate = torch.tensor(peak, device=DEVICE)
+        self.optimizer = torch.optim.AdamW(self.params, lr=self.rate if CUDA else peak,
+                                           betas=(0.9, 0.99), eps=1e-8, fused=True,
+                                           weight_decay=weight_decay, capturable=CUDA)
         self.average = [p.detach().clone() for p in self.params]
-        self.step = 0
-        self.curve = []
+        self.blend = torch.tensor(1.0, device=DEVICE)
+        self.step, self.curve, self.sums = 0, [], {}
         self.path = WORK / f"{name}.pt"
-        self.clock, self.seen, self.sums = time.time(), 0, {}
+        self.clock, self.seen = time.time(), 0
         self.resume()
 
     def resume(self):
@@ -91,7 +99,8 @@ class Loop:
             a.copy_(saved)
         self.optimizer.load_state_dict(state["optimizer"])
         for group in self.optimizer.param_groups:
-            group["foreach"], group["fused"] = None, True
+            group.update(foreach=None, fused=True, capturable=CUDA,
+                         lr=self.rate if CUDA else self.peak)
         self.step, self.curve = state["step"], state["curve"]
 
     def save(self):
@@ -107,37 +116,91 @@ class Loop:
         return self.step >= self.total
 
     def seed(self):
-        """Another one for every worker and step, the same in every run."""
-        return (self.step * 64 + self.rank) * 7919 + 17
+        """Another one for every worker and checkpoint, the same in every run."""
+        torch.manual_seed((self.step * 64 + self.rank) * 7919 + 17)
 
-    def update(self, loss, every=50, keep=100, **values):
-        """Backward, one optimizer step, and the bookkeeping."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate_at(self.step, self.total, self.peak, hold=self.hold)
+    def run(self, loss_of, part=1.0, every=50, keep=100, graph=True):
+        """Steps until that part of all is done; a checkpoint and new seed every `keep`."""
+        if self.step >= int(part * self.total):
+            return
+        self.set_rates()
+        step = self.captured(loss_of) if CUDA and graph else lambda: self.one(loss_of)
+        self.seed()
+        self.clock, self.seen = time.time(), 0
+        while self.step < int(part * self.total):
+            self.set_rates()
+            step()
+            self.step += 1
+            self.seen += 1
+            if self.step % MEET == 0:
+                average_parameters(self.params)
+            if self.step % every == 0 or self.done:
+                self.report()
+            if self.step % keep == 0 or self.done:
+                self.save()
+                self.seed()
+
+    def set_rates(self):
+        rate = rate_at(self.step, self.total, self.peak, hold=self.hold)
+        self.rate.fill_(rate)
+        self.blend.fill_(1 - min(self.decay, (1 + self.step) / (10 + self.step)))
+        if not CUDA:
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+
+    def one(self, loss_of):
+        """Batch, backward, one optimizer step, moving average, sums for the log."""
         self.optimizer.zero_grad(set_to_none=True)
+        loss, values = loss_of()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.params, 1.0)
         self.optimizer.step()
-        if (self.step + 1) % MEET == 0:
-            average_parameters(self.params)
-        weight = 1 - min(self.decay, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(self.average, [p.detach() for p in self.params], weight)
-        self.step += 1
-        for key, value in {"loss": loss, **values}.items():
-            self.sums[key] = self.sums.get(key, 0.0) + float(torch.as_tensor(value).detach())
-        self.seen += 1
-        if self.step % every == 0:
-            self.report()
-        if self.step % keep == 0 or self.done:
-            self.save()
+        with torch.no_grad():
+            change = torch._foreach_sub(self.params, self.average)
+            torch._foreach_mul_(change, self.blend)
+            torch._foreach_add_(self.average, change)
+            for key, value in {"loss": loss, **values}.items():
+                if key not in self.sums:
+                    self.sums[key] = torch.zeros((), device=DEVICE)
+                self.sums[key] += value.detach()
+
+    def captured(self, loss_of):
+        """The step as a CUDA graph: warmed up on a side stream, state put back, recorded."""
+        before = ([p.detach().clone() for p in self.params], [a.clone() for a in self.average])
+        known = bool(self.optimizer.state)
+        saved = copy.deepcopy(self.optimizer.state_dict()["state"]) if known else None
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                self.one(loss_of)
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.cuda.graph(graph):
+            self.one(loss_of)
+        with torch.no_grad():
+            for mine, old in zip((self.params, self.average), before):
+                for p, q in zip(mine, old):
+                    p.copy_(q)
+            for i, p in enumerate(self.params):
+                for key, value in self.optimizer.state[p].items():
+                    value.copy_(saved[i][key]) if known else value.zero_()
+            for value in self.sums.values():
+                value.zero_()
+        return graph.replay
 
     def report(self):
-        means = {k: round(v / self.seen, 5) for k, v in self.sums.items()}
-        speed = self.seen * self.batch * WORLD / (time.time() - self.clock)
-        self.curve.append({"step": self.step, "images": self.step * self.batch * WORLD, **means})
-        if self.rank == 0:
-            print(self.name, json.dumps({**self.curve[-1], "per_s": round(speed, 1)}), flush=True)
-        self.clock, self.seen, self.sums = time.time(), 0, {}
+        if self.seen:
+            means = {k: round(v.item() / self.seen, 5) for k, v in self.sums.items()}
+            speed = self.seen * self.batch * WORLD / (time.time() - self.clock)
+            self.curve.append({"step": self.step, "images": self.step * self.batch * WORLD, **means})
+            if self.rank == 0:
+                print(self.name, json.dumps({**self.curve[-1], "per_s": round(speed, 1)}),
+                      flush=True)
+        for value in self.sums.values():
+            value.zero_()
+        self.clock, self.seen = time.time(), 0
 
     def use_average(self):
         """Put the moving average into the modules (to save or to judge them)."""
@@ -166,8 +229,12 @@ def save_half(module, folder, **config):
     module.load_state_dict(half)
 
 
+BF16 = CUDA or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
 def autocast():
-    return torch.autocast(DEVICE.type, torch.bfloat16)
+    """bf16 where the processor has it; no cache of cast weights: it must not outlive a captured step."""
+    return torch.autocast(DEVICE.type, torch.bfloat16, enabled=BF16, cache_enabled=not CUDA)
 
 
 def note(text):

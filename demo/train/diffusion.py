@@ -60,20 +60,23 @@ class Reader:
 
     @torch.no_grad()
     def __call__(self, captions):
-        return self.encoder(token_ids(self.tokenizer, captions)).last_hidden_state
+        return self.states(token_ids(self.tokenizer, captions))
+
+    @torch.no_grad()
+    def states(self, ids):
+        return self.encoder(ids.long()).last_hidden_state
 
 
-def guided_answer(answer, states, nothing, captions):
+def guided_answer(answer, states, nothing, spoken):
     """answer(states) -> v of all samples; nothing: the state of the empty caption, [1, 77, 128].
 
-    Samples with a caption are answered through guidance, those without one plainly.
+    Samples with a caption (spoken [n]) are answered through guidance, those without one plainly.
     """
     with torch.no_grad():
         free = answer(nothing.expand_as(states)).float()
     told = answer(states).float()
-    spoken = torch.tensor([bool(c) for c in captions], device=DEVICE)
-    factor = torch.where(spoken, GUIDED, 1.0).repeat_interleave(len(told) // len(captions))
-    return free + factor.view(-1, *[1] * (told.dim() - 1)) * (told - free)
+    factor = torch.where(spoken, GUIDED, 1.0).view(-1, 1).expand(-1, len(told) // len(spoken))
+    return free + factor.reshape(-1, *[1] * (told.dim() - 1)) * (told - free)
 
 
 def draw_times(count):

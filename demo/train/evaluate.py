@@ -15,8 +15,8 @@ from diffusers import AnimateDiffPipeline
 from transformers import CLIPTokenizerFast
 
 import grammar
-from common import CUDA, DEVICE, WORK, WORLD, launch
-from gates import judge, seen_thing, share, unseen_thing
+from common import DEVICE, WORK, WORLD, launch
+from gates import judge, share, unseen_thing
 
 STEPS, GUIDANCE = 25, 7.5
 LIMITS = {"background": 97, "colour": 97, "shape": 90, "motion": 93}

@@ -110,7 +110,7 @@ def gate_text(count=2000):
         wanted = text.targets(book, ids, scenes[i:i + 100], reader.tokenizer.eos_token_id)
         right = text.read_right(book, reader(texts[i:i + 100]), wanted.to(DEVICE))
         for k, v in right.items():
-            sums.setdefault(k, []).append(v)
+            sums.setdefault(k, []).append(v.item())
     keep("text", {k: round(100 * sum(v) / len(v), 2) for k, v in sums.items()},
          {"colour": 99, "shape": 99, "motion": 99, "background": 99})
 

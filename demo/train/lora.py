@@ -4,7 +4,6 @@ Low-rank additions are put into the frozen model, trained on clips with a camera
 a style, and written in the key layouts the world uses: diffusers' for motion, kohya's for styles.
 Run: python lora.py motion | style | embedding
 """
-import random
 import sys
 
 import torch
@@ -14,16 +13,18 @@ from torch import nn
 
 import cache
 import draw
-import grammar
-from common import DEVICE, WORK, WORLD, Loop, autocast, finish, launch
+from common import CUDA, DEVICE, WORK, Loop, autocast, finish, launch
 from diffusion import Reader, draw_times, guided_answer, noised, plain_attention, weighted_loss
-from motion import animated, clip_batch, clip_loss
+from motion import animated, clip_loss
+from scenes import camera_scene, firefly_scene
 from text import token_ids
 
 MOTION_RANK, STYLE_RANK = 8, 8
 MOTION_STEPS, STYLE_STEPS, EMBED_STEPS = 400, 500, 300
+MOTION_BATCH = 8 if CUDA else 2
+CLIPS = 320 if CUDA else 160
+STYLE_BATCH = 24
 TOKEN = "<firefly>"
-FIREFLY = grammar.Scene([grammar.Thing("yellow", "star", "still")], "night")
 
 
 class Lora(nn.Module):
@@ -71,22 +72,6 @@ class Holder(nn.Module):
 
 # ---- motion ---------------------------------------------------------------------------------
 
-def camera_scene(rng):
-    """Mostly things that stand still: what moves then is the camera."""
-    scene = grammar.random_scene(rng, two=0)
-    if rng.random() < 0.7:
-        scene.things[0].motion = "still"
-    return scene if grammar.allowed(scene) else camera_scene(rng)
-
-
-def camera_part(camera):
-    path = WORK / f"camera-{camera}.npz"
-    if not path.exists():
-        seed = 600 + draw.CAMERAS.index(camera)
-        cache.make_part(cache.load_vae(), path, seed, camera, pick=camera_scene, count=160)
-    return path
-
-
 def is_temporal(path):
     return ".motion_modules." in path and ".attn" in path
 
@@ -114,15 +99,12 @@ def train_camera(rank, camera, target):
     adapter = MotionAdapter.from_pretrained(WORK / "model/motion_adapter",
                                             torch_dtype=torch.float32)
     model, reader = animated(adapter), Reader()
+    nothing = reader([""])
     loras = inject(model, is_temporal, MOTION_RANK)
-    latents, masks, scenes = cache.load([WORK / f"camera-{camera}.npz"])
+    clips = cache.Clips([WORK / f"camera-{camera}.npz"], reader)
     loop = Loop(f"lora-{camera}", rank, {"lora": Holder(loras)}, MOTION_STEPS, 2e-3, decay=0.98,
-                batch=2, hold=0.5, weight_decay=0.0)
-    while not loop.done:
-        rng = random.Random(loop.seed())
-        torch.manual_seed(loop.seed())
-        x, m, captions = clip_batch(latents, masks, scenes, rng, 2)
-        loop.update(clip_loss(model, reader, x, m, captions), every=100)
+                batch=MOTION_BATCH, hold=0.5, weight_decay=0.0)
+    loop.run(lambda: (clip_loss(model, nothing, *clips.clips(MOTION_BATCH)), {}), every=100)
 
     def write():
         target.parent.mkdir(exist_ok=True)
@@ -131,14 +113,6 @@ def train_camera(rank, camera, target):
 
 
 # ---- styles ---------------------------------------------------------------------------------
-
-def style_part(style):
-    path = WORK / f"style-{style}.npz"
-    if not path.exists():
-        seed = 700 + draw.STYLES.index(style)
-        cache.make_part(cache.load_vae(), path, seed, style=style, count=160)
-    return path
-
 
 def in_unet(path):
     """What kohya's trainer adapts, with its convolutions: attentions and residual blocks."""
@@ -160,24 +134,18 @@ def kohya_keys(prefix, loras):
     return out
 
 
-def style_batch(latents, masks, scenes, rng, count):
-    picks = [(rng.randrange(len(scenes)), rng.randrange(draw.FRAMES)) for _ in range(count)]
-    x = torch.stack([latents[i, f] for i, f in picks]).to(DEVICE).float()
-    m = torch.stack([masks[i, f] for i, f in picks]).to(DEVICE).float() / 255
-    return x, m, [grammar.tell(scenes[i], rng, 0.1)[0] for i, _ in picks]
-
-
-def frame_loss(unet, reader, x, m, captions):
+def frame_loss(unet, reader, x, m, told):
+    """Like stage 4's, through the text encoder, which is adapted too. told holds token ids."""
+    ids, spoken, _ = told
     t = draw_times(len(x))
     noisy, wanted = noised(x, torch.randn_like(x), t)
 
     def answer(states):
         with autocast():
             return unet(noisy, t, states).sample
-    states, nothing = (reader.encoder(token_ids(reader.tokenizer, lines)).last_hidden_state
-                       for lines in (captions, [""]))
-    v = guided_answer(answer, states, nothing, captions)
-    return weighted_loss(v, wanted, t, m)
+    states = reader.encoder(ids).last_hidden_state
+    nothing = reader.encoder(token_ids(reader.tokenizer, [""])).last_hidden_state
+    return weighted_loss(guided_answer(answer, states, nothing, spoken), wanted, t, m)
 
 
 def frozen_unet():
@@ -194,14 +162,11 @@ def train_style(rank):
         unet, reader = frozen_unet(), Reader()
         image = inject(unet, in_unet, STYLE_RANK)
         words = inject(reader.encoder, in_text, 4)
-        latents, masks, scenes = cache.load([WORK / f"style-{style}.npz"])
+        clips = cache.Clips([WORK / f"style-{style}.npz"])
         loop = Loop(f"style-{style}", rank, {"unet": Holder(image), "text": Holder(words)},
-                    STYLE_STEPS, 2e-3, decay=0.98, batch=24, hold=0.5, weight_decay=0.0)
-        while not loop.done:
-            rng = random.Random(loop.seed())
-            torch.manual_seed(loop.seed())
-            x, m, captions = style_batch(latents, masks, scenes, rng, 24)
-            loop.update(frame_loss(unet, reader, x, m, captions), every=100)
+                    STYLE_STEPS, 2e-3, decay=0.98, batch=STYLE_BATCH, hold=0.5, weight_decay=0.0)
+        loop.run(lambda: (frame_loss(unet, reader, *clips.frames(STYLE_BATCH)), {}), every=100,
+                 graph=False)
 
         def write():
             target.parent.mkdir(exist_ok=True)
@@ -224,16 +189,6 @@ class WithToken(nn.Module):
         return torch.where((ids == len(self.table.weight)).unsqueeze(-1), self.row, known)
 
 
-def firefly_part():
-    path = WORK / "firefly.npz"
-    if not path.exists():
-        def pick(rng):
-            motion = rng.choice([m for m in grammar.MOTIONS if m != "falling"])
-            return grammar.Scene([grammar.Thing("yellow", "star", motion)], "night")
-        cache.make_part(cache.load_vae(), path, 800, pick=pick, count=64)
-    return path
-
-
 def train_embedding(rank):
     torch.manual_seed(8)
     unet, reader = frozen_unet(), Reader()
@@ -242,15 +197,16 @@ def train_embedding(rank):
     embeddings = reader.encoder.text_model.embeddings
     embeddings.token_embedding = WithToken(embeddings.token_embedding, start)
     row = embeddings.token_embedding.row
-    latents, masks, scenes = cache.load([WORK / "firefly.npz"])
+    clips = cache.Clips([WORK / "firefly.npz"])
+    ids = token_ids(reader.tokenizer, [f"a {TOKEN}"]).expand(STYLE_BATCH, -1)
+    spoken = torch.ones(STYLE_BATCH, dtype=torch.bool, device=DEVICE)
     loop = Loop("embedding", rank, {"text": reader.encoder}, EMBED_STEPS, 3e-2, decay=0.95,
-                batch=24, hold=0.4, weight_decay=0.0)
-    while not loop.done:
-        rng = random.Random(loop.seed())
-        torch.manual_seed(loop.seed())
-        x, m, _ = style_batch(latents, masks, scenes, rng, 24)
-        captions = [f"a {TOKEN}"] * len(x)
-        loop.update(frame_loss(unet, reader, x, m, captions), every=50)
+                batch=STYLE_BATCH, hold=0.4, weight_decay=0.0)
+
+    def loss_of():
+        x, m, _ = clips.frames(STYLE_BATCH)
+        return frame_loss(unet, reader, x, m, (ids, spoken, None)), {}
+    loop.run(loss_of, graph=False)
 
     def write():
         (WORK / "embedding").mkdir(exist_ok=True)
@@ -260,18 +216,21 @@ def train_embedding(rank):
 
 # ---- stages ---------------------------------------------------------------------------------
 
-def prepare(rank):
-    """The extra clips, shared out among the workers."""
-    jobs = [(camera_part, c) for c in draw.CAMERAS] + [(style_part, s) for s in draw.STYLES[1:]]
-    jobs.append((lambda _: firefly_part(), None))
-    for i, (make, name) in enumerate(jobs):
-        if i % WORLD == rank:
-            make(name)
+def prepare():
+    """The extra clips."""
+    jobs = [(WORK / f"camera-{camera}.npz",
+             {"seed": 600 + i, "pick": camera_scene, "camera": camera, "count": CLIPS})
+            for i, camera in enumerate(draw.CAMERAS)]
+    jobs += [(WORK / f"style-{style}.npz", {"seed": 700 + i, "style": style, "count": CLIPS})
+             for i, style in enumerate(draw.STYLES[1:])]
+    jobs.append((WORK / "firefly.npz", {"seed": 800, "pick": firefly_scene, "count": 64}))
+    cache.make_parts(jobs)
 
+
+STAGES = {"motion": train_motion, "style": train_style, "embedding": train_embedding}
 
 if __name__ == "__main__":
-    stages = {"motion": train_motion, "style": train_style, "embedding": train_embedding}
-    if len(sys.argv) != 2 or sys.argv[1] not in stages:
+    if len(sys.argv) != 2 or sys.argv[1] not in STAGES:
         raise SystemExit(__doc__)
-    launch(prepare)
-    launch(stages[sys.argv[1]])
+    prepare()
+    launch(STAGES[sys.argv[1]])

@@ -5,18 +5,15 @@ projections, and only they are trained, on clips with the captions of stage 4. A
 share one noise level, drawn from the noisy end, where the course of a motion is decided.
 Run: python motion.py
 """
-import random
-
 import torch
 from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
 
 import cache
-import grammar
 from common import CUDA, DEVICE, WORK, Loop, autocast, finish, launch, save_half
 from diffusion import LEVELS, STEPS as TIMES
 from diffusion import Reader, guided_answer, noised, plain_attention, weighted_loss
 
-STEPS, BATCH, PEAK = 8000, 2, 1e-3
+STEPS, BATCH, PEAK = (8000, 16, 1e-3) if CUDA else (8000, 2, 1e-3)
 
 
 def new_adapter():
@@ -52,26 +49,21 @@ def clip_times(count):
     return (TIMES * torch.rand(count, device=DEVICE) ** 0.5).long().clamp(max=TIMES - 1)
 
 
-def clip_batch(latents, masks, scenes, rng, count, empty=0.1):
-    picks = [rng.randrange(len(scenes)) for _ in range(count)]
-    x = latents[picks].to(DEVICE).float()
-    m = masks[picks].to(DEVICE).float() / 255
-    return x, m, [grammar.tell(scenes[i], rng, empty)[0] for i in picks]
-
-
-def clip_loss(model, reader, x, m, captions):
-    """x [b, 16, 4, g, g]. One noise level per clip."""
-    frames = x.shape[1]
+def clip_loss(model, nothing, x, m, told):
+    """x [b, 16, 4, g, g]; told: Clips.clips(). One noise level per clip."""
+    states, spoken, _ = told
     t = clip_times(len(x))
     noisy, wanted = noised(x, torch.randn_like(x), t)
+    frames = x.shape[1]
 
     def answer(states):
         with autocast():
             v = model(noisy.transpose(1, 2), t, states).sample
         return v.transpose(1, 2).flatten(0, 1)
-    states = reader(captions).repeat_interleave(frames, 0)
-    v = guided_answer(answer, states, reader([""]), captions)
-    return weighted_loss(v, wanted.flatten(0, 1), t.repeat_interleave(frames), m.flatten(0, 1))
+    each = states.unsqueeze(1).expand(-1, frames, -1, -1).flatten(0, 1)
+    v = guided_answer(answer, each, nothing, spoken)
+    times = t.unsqueeze(1).expand(-1, frames).flatten()
+    return weighted_loss(v, wanted.flatten(0, 1), times, m.flatten(0, 1))
 
 
 def train(rank):
@@ -79,14 +71,10 @@ def train(rank):
     model = animated(new_adapter())
     part = MotionPart(model)
     reader = Reader()
-    latents, masks, scenes = cache.load([p for p in cache.part_paths() if p.exists()])
-    batch = BATCH * 4 if CUDA else BATCH
-    loop = Loop("motion", rank, {"motion": part}, STEPS, PEAK, decay=0.998, batch=batch, hold=0.5)
-    while not loop.done:
-        rng = random.Random(loop.seed())
-        torch.manual_seed(loop.seed())
-        x, m, captions = clip_batch(latents, masks, scenes, rng, batch)
-        loop.update(clip_loss(model, reader, x, m, captions), every=50, keep=250)
+    nothing = reader([""])
+    clips = cache.Clips([p for p in cache.part_paths() if p.exists()], reader)
+    loop = Loop("motion", rank, {"motion": part}, STEPS, PEAK, decay=0.998, batch=BATCH, hold=0.5)
+    loop.run(lambda: (clip_loss(model, nothing, *clips.clips(BATCH)), {}), keep=250)
 
     def write():
         adapter = new_adapter()

@@ -4,8 +4,6 @@ The captions hold motion words although a frame does not move: the frozen UNet m
 the motion module, which never sees text. Small probes, dropped afterwards, read the motion from
 the features of every block and so keep the words alive there. Run: python t2i.py
 """
-import random
-
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -16,7 +14,7 @@ from common import CUDA, DEVICE, WORK, Loop, autocast, finish, launch, save_half
 from diffusion import (LEVELS, Reader, draw_times, guided_answer, new_scheduler, new_unet, noised,
                        weighted_loss)
 
-STEPS, BATCH, PEAK = 16000, 32, 1e-3
+STEPS, BATCH, PEAK = (12000, 256, 1.5e-3) if CUDA else (16000, 32, 1e-3)
 GUIDED_FROM = 0.15
 PROBE = 0.03
 
@@ -50,47 +48,30 @@ class Probes(nn.Module):
         return total / len(self.heads)
 
 
-def motion_class(scene):
-    if len(scene.things) != 1 or scene.things[0].motion is None:
-        return -100
-    return grammar.MOTIONS.index(scene.things[0].motion)
-
-
-def batch_of(latents, masks, scenes, rng, count, empty=0.1):
-    picks = [(rng.randrange(len(scenes)), rng.randrange(latents.shape[1])) for _ in range(count)]
-    x = torch.stack([latents[i, f] for i, f in picks]).to(DEVICE).float()
-    m = torch.stack([masks[i, f] for i, f in picks]).to(DEVICE).float() / 255
-    told = [grammar.tell(scenes[i], rng, empty) for i, _ in picks]
-    classes = torch.tensor([motion_class(said) for _, said in told], device=DEVICE)
-    return x, m, [text for text, _ in told], classes
-
-
 def train(rank):
     torch.manual_seed(4)
     unet = new_unet()
     probes = Probes(unet).to(DEVICE)
     reader = Reader()
     nothing = reader([""])
-    latents, masks, scenes = cache.load([p for p in cache.part_paths() if p.exists()])
-    batch = BATCH * 2 if CUDA else BATCH
+    clips = cache.Clips([p for p in cache.part_paths() if p.exists()], reader)
     loop = Loop("t2i", rank, {"unet": unet, "probes": probes}, STEPS, PEAK, decay=0.999,
-                batch=batch, hold=0.5)
-    while not loop.done:
-        rng = random.Random(loop.seed())
-        torch.manual_seed(loop.seed())
-        x, m, captions, classes = batch_of(latents, masks, scenes, rng, batch)
-        t = draw_times(len(x))
+                batch=BATCH, hold=0.5)
+
+    def loss_of(guided):
+        x, m, (states, spoken, motions) = clips.frames(BATCH)
+        t = draw_times(BATCH)
         noisy, wanted = noised(x, torch.randn_like(x), t)
-        states = reader(captions)
 
         def answer(states):
             with autocast():
                 return unet(noisy, t, states).sample
-        v = (answer(states) if loop.step < GUIDED_FROM * STEPS
-             else guided_answer(answer, states, nothing, captions))
+        v = guided_answer(answer, states, nothing, spoken) if guided else answer(states)
         loss = weighted_loss(v, wanted, t, m)
-        probe = probes.loss(classes)
-        loop.update(loss + PROBE * probe, every=100, v=loss, probe=probe)
+        probe = probes.loss(motions)
+        return loss + PROBE * probe, {"v": loss, "probe": probe}
+    loop.run(lambda: loss_of(False), part=GUIDED_FROM, every=100)
+    loop.run(lambda: loss_of(True), every=100, keep=500)
 
     def write():
         save_half(unet, WORK / "model/unet")

@@ -164,9 +164,9 @@ def read_right(book, states, wanted):
     for question in QUESTIONS:
         part = slice(start, start + BLOCK)
         start += BLOCK
-        table = book[question].T
+        table = book[question].T.to(states.device)
         got = (states[:, -1, part] @ table).argmax(1)
-        share[question] = (got == (wanted[:, -1, part] @ table).argmax(1)).float().mean().item()
+        share[question] = (got == (wanted[:, -1, part] @ table).argmax(1)).float().mean()
     return share
 
 
@@ -176,15 +176,15 @@ def train(rank):
     book = code_book()
     model = new_encoder(len(tokenizer)).to(DEVICE)
     loop = Loop("text", rank, {"text": model}, STEPS, 2e-3, decay=0.99, batch=BATCH, hold=0.4)
-    while not loop.done:
-        rng = random.Random(loop.seed())
+
+    def loss_of():
+        rng = random.Random((loop.step * 64 + rank) * 7919 + 17)
         texts, scenes = examples(rng, BATCH)
         ids = token_ids(tokenizer, texts)
         wanted = targets(book, ids, scenes, tokenizer.eos_token_id).to(DEVICE)
         states = model(ids).last_hidden_state
-        loss = ((states - wanted) ** 2).mean()
-        right = read_right(book, states.detach(), wanted) if loop.step % 10 == 0 else right
-        loop.update(loss, every=100, **right)
+        return ((states - wanted) ** 2).mean(), read_right(book, states.detach(), wanted)
+    loop.run(loss_of, every=100, graph=False)
     finish(loop, lambda: save_half(model, FOLDER / "text_encoder"))
 
 

@@ -3,22 +3,20 @@
 Errors sit on the edges, so edges weigh more. The latents' spread is measured at the end and
 written as scaling_factor. Run: python vae.py
 """
-import random
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
 
 import draw
-import grammar
 from common import CUDA, DEVICE, WORK, Loop, autocast, finish, launch, note, save_half
+from scenes import draw_frame, drawing_pool
 
 FRAMES_FILE = WORK / "vae_frames.npy"
 COUNT = 12288
 CROP, WHOLE = 64, draw.SIZE
-STEPS, WHOLE_FROM = 5000, 0.85
-BATCH = 8
+WHOLE_FROM = 0.85
+STEPS, BATCH = (3000, 256) if CUDA else (5000, 8)
 
 
 def new_model():
@@ -29,20 +27,13 @@ def new_model():
 
 
 def draw_frames():
-    """Single frames of all sorts: one or two objects, camera moves, styles."""
+    """All frames [COUNT, 3, 128, 128] as bytes, in a file."""
     if FRAMES_FILE.exists():
         return
-    rng = random.Random(11)
-    out = np.lib.format.open_memmap(str(FRAMES_FILE) + ".new", "w+", np.uint8,
-                                    (COUNT, 3, draw.SIZE, draw.SIZE))
-    for i in range(COUNT):
-        camera = rng.choice(draw.CAMERAS) if rng.random() < 0.3 else None
-        style = rng.choice(draw.STYLES[1:]) if rng.random() < 0.15 else "plain"
-        frames = draw.plan_clip(grammar.random_scene(rng, two=0.2), rng, camera, style)
-        f = rng.randrange(draw.FRAMES)
-        out[i] = draw.render(frames[f:f + 1])[0].transpose(2, 0, 1)
-    out.flush()
-    (WORK / "vae_frames.npy.new").rename(FRAMES_FILE)
+    with drawing_pool() as pool:
+        frames = np.stack(pool.map(draw_frame, range(COUNT), chunksize=64))
+    np.save(WORK / "vae_frames.new.npy", frames)
+    (WORK / "vae_frames.new.npy").rename(FRAMES_FILE)
     note(f"{COUNT} frames drawn")
 
 
@@ -61,16 +52,18 @@ def gradient_loss(a, b, weight):
     return dx.mean() + dy.mean()
 
 
-def batch_of(frames, rng, size, count):
+def batch_of(frames, size, count):
     """Crops, three of four aimed at the middle of the frame where the objects are."""
-    out = np.empty((count, 3, size, size), np.uint8)
     room = draw.SIZE - size
-    for i in range(count):
-        x, y = (int(np.clip(rng.normal(room / 2, room / 4), 0, room)) for _ in range(2))
-        if rng.random() < 0.25:
-            x, y = rng.integers(0, room + 1, 2)
-        out[i] = frames[rng.integers(len(frames)), :, y:y + size, x:x + size]
-    return torch.from_numpy(out).to(DEVICE).float() / 127.5 - 1
+    middle = (room / 2 + room / 4 * torch.randn(2, count, device=DEVICE)).clamp(0, room)
+    aimed = torch.rand(count, device=DEVICE) < 0.75
+    start = torch.where(aimed, middle, (room + 0.99) * torch.rand(2, count, device=DEVICE)).long()
+    pick = torch.randint(len(frames), (count, 1, 1, 1), device=DEVICE)
+    along = torch.arange(size, device=DEVICE)
+    y, x = start.view(2, count, 1, 1, 1)
+    rgb = torch.arange(3, device=DEVICE).view(1, 3, 1, 1)
+    crops = frames[pick, rgb, y + along.view(1, 1, size, 1), x + along.view(1, 1, 1, size)]
+    return crops.float() / 127.5 - 1
 
 
 def losses(model, x):
@@ -92,23 +85,22 @@ def losses(model, x):
 
 def measure_scale(model, frames):
     with torch.no_grad(), autocast():
-        x = torch.from_numpy(frames[:512]).to(DEVICE).float() / 127.5 - 1
-        z = torch.cat([model.encode(part).latent_dist.mode() for part in x.split(32)])
-    return 1 / z.float().std().item()
+        z = [model.encode(part.float() / 127.5 - 1).latent_dist.mode()
+             for part in frames[:512].split(32)]
+    return 1 / torch.cat(z).float().std().item()
 
 
 def train(rank):
     torch.manual_seed(1)
     model = new_model().to(DEVICE)
-    frames = np.load(FRAMES_FILE, mmap_mode="r")
+    frames = torch.from_numpy(np.load(FRAMES_FILE, mmap_mode="c")).to(DEVICE)
     loop = Loop("vae", rank, {"vae": model}, STEPS, 1.6e-3, decay=0.998, batch=BATCH, hold=0.45)
-    while not loop.done:
-        rng = np.random.default_rng(loop.seed())
-        torch.manual_seed(loop.seed())
-        whole = loop.step >= WHOLE_FROM * STEPS
-        x = batch_of(frames, rng, WHOLE if whole else CROP, BATCH // 4 if whole else BATCH)
-        rec, kl, mse = losses(model, x)
-        loop.update(rec + 5e-4 * kl, rec=rec, kl=kl, mse=mse)
+
+    def loss_of(size, count):
+        rec, kl, mse = losses(model, batch_of(frames, size, count))
+        return rec + 5e-4 * kl, {"rec": rec, "kl": kl, "mse": mse}
+    loop.run(lambda: loss_of(CROP, BATCH), part=WHOLE_FROM)
+    loop.run(lambda: loss_of(WHOLE, BATCH // 4))
 
     def write():
         save_half(model, WORK / "model/vae", scaling_factor=round(measure_scale(model, frames), 4))
