@@ -2,7 +2,7 @@
  *
  * libanimatediff runs AnimateDiff (Guo et al. 2023, arXiv 2307.04725): Stable Diffusion 1.5's text
  * encoder, UNet and VAE, with motion modules between the UNet's layers, so that all frames of a
- * clip are denoised together. Weights are the files people have: diffusers folders, safetensors.
+ * clip are denoised together. Weights are the files people have: diffusers folders, checkpoints.
  *
  * The whole use, without error handling:
  *
@@ -114,10 +114,11 @@ typedef enum AdPrecision {
 } AdPrecision;
 
 typedef struct AdModelParams {
-    const char *model;          /* diffusers folder; NULL: the demo model                         */
+    const char *model;          /* diffusers folder, or one checkpoint file; NULL: the demo model */
     const char *motion_adapter; /* MotionAdapter folder or file; NULL: the model's own            */
     const char *vae;            /* folder or file; NULL: the model's own                          */
-    const char *tokenizer;      /* folder with vocab.json and merges.txt; NULL: the model's own   */
+    const char *tokenizer;      /* folder with vocab.json and merges.txt; NULL: the model's own,
+                                 * for a checkpoint file: beside it, or in "tokenizer" there      */
     const char *lora;           /* "path[@scale]|path[@scale]..."; NULL: none                     */
     const char *motion_lora;    /* same form                                                      */
     const char *embedding;      /* "token@path|token@path...": textual inversion                  */

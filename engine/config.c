@@ -223,6 +223,14 @@ static void check_unet(AdFields *f, const AdUnetConfig *c)
         ad_field_fail(f, AD_ERR_UNSUPPORTED, "out_channels must be 4 and the first width even");
 }
 
+AdStatus ad_unet_config_check(AdContext *ctx, const char *path, const AdUnetConfig *c)
+{
+    AdFields f = { .ctx = ctx, .path = path };
+
+    check_unet(&f, c);
+    return f.status;
+}
+
 static void unet_motion_fields(AdFields *f, AdUnetConfig *c)
 {
     static const char depth[] = "temporal_transformer_layers_per_block";
@@ -346,6 +354,17 @@ void ad_vae_config_sd15(AdVaeConfig *c)
                         .scaling_factor = 0.18215 };
 }
 
+static void check_vae(AdFields *f, const AdVaeConfig *c)
+{
+    if (f->status >= 0 && c->latent_channels != 4)
+        ad_field_fail(f, AD_ERR_UNSUPPORTED, "latent_channels is %d; a VAE of this family has 4",
+                      c->latent_channels);
+    for (int i = 0; i < c->levels && f->status >= 0; i++)
+        if (c->channels[i] % c->groups || !c->channels[i])
+            ad_field_fail(f, AD_ERR_FORMAT, "norm_num_groups %d does not divide %d channels",
+                          c->groups, c->channels[i]);
+}
+
 AdStatus ad_vae_config_read(AdContext *ctx, const char *path, AdVaeConfig *c)
 {
     char class_name[64] = "AutoencoderKL", act[32] = "silu";
@@ -374,14 +393,16 @@ AdStatus ad_vae_config_read(AdContext *ctx, const char *path, AdVaeConfig *c)
     ad_field_must_be(&f, "out_channels", "3");
     if (f.status >= 0 && strcmp(act, "silu") && strcmp(act, "swish"))
         ad_field_fail(&f, AD_ERR_UNSUPPORTED, "act_fn is \"%.30s\"; only silu is supported", act);
-    if (f.status >= 0 && c->latent_channels != 4)
-        ad_field_fail(&f, AD_ERR_UNSUPPORTED, "latent_channels is %d; a VAE of this family has 4",
-                      c->latent_channels);
-    for (int i = 0; i < c->levels && f.status >= 0; i++)
-        if (c->channels[i] % c->groups)
-            ad_field_fail(&f, AD_ERR_FORMAT, "norm_num_groups %d does not divide %d channels",
-                          c->groups, c->channels[i]);
+    check_vae(&f, c);
     return close_fields(&f);
+}
+
+AdStatus ad_vae_config_check(AdContext *ctx, const char *path, const AdVaeConfig *c)
+{
+    AdFields f = { .ctx = ctx, .path = path };
+
+    check_vae(&f, c);
+    return f.status;
 }
 
 /* ---- scheduler ---------------------------------------------------------------------------- */
@@ -396,6 +417,18 @@ void ad_scheduler_config_absent(AdSchedulerConfig *c)
         .use_beta_sigmas = -1, .use_lu_lambdas = -1, .rescale_betas_zero_snr = -1,
         .lower_order_final = -1, .euler_at_final = -1, .thresholding = -1, .predict_x0 = -1,
     };
+}
+
+void ad_scheduler_config_sd15(AdSchedulerConfig *c)
+{
+    ad_scheduler_config_absent(c);
+    strcpy(c->class_name, "PNDMScheduler");
+    strcpy(c->beta_schedule, "scaled_linear");
+    c->beta_start  = 0.00085;
+    c->beta_end    = 0.012;
+    c->train_steps = 1000;
+    c->skip_prk_steps = c->steps_offset = 1;
+    c->set_alpha_to_one = c->clip_sample = 0;
 }
 
 static void flag(AdFields *f, const char *name, int *value)

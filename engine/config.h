@@ -84,5 +84,10 @@ void     ad_scheduler_config_absent(AdSchedulerConfig *c);      /* every field a
 void ad_text_config_sd15(AdTextConfig *c);
 void ad_unet_config_sd15(AdUnetConfig *c);
 void ad_vae_config_sd15(AdVaeConfig *c);
+void ad_scheduler_config_sd15(AdSchedulerConfig *c);
+
+/* What every architecture must keep to, whoever described it; `path` is for the sentence. */
+AdStatus ad_unet_config_check(AdContext *ctx, const char *path, const AdUnetConfig *c);
+AdStatus ad_vae_config_check(AdContext *ctx, const char *path, const AdVaeConfig *c);
 
 #endif

@@ -6,10 +6,12 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "config_tensors.h"
 #include "file.h"
 #include "model.h"
 #include "names.h"
 #include "prompt.h"
+#include "recognize.h"
 
 /* ---- one part ----------------------------------------------------------------------------- */
 
@@ -94,56 +96,79 @@ static char *config_of(const char *folder)
 
 AdStatus ad_model_open_text(AdModel *m, AdWeights *w)
 {
-    return ad_weights_add_folder(m->ctx, w, m->sources.text, "model", NULL);
+    return m->sources.single ? ad_weights_add(m->ctx, w, m->sources.text, ad_rename_ldm_text)
+                             : ad_weights_add_folder(m->ctx, w, m->sources.text, "model", NULL);
 }
 
-static AdStatus load_text(AdModel *m, uint64_t *hash)
+static AdStatus read_text_config(AdModel *m)
 {
     char *config = config_of(m->sources.text);
-    AdWeights w = { 0 };
     AdStatus st = config ? ad_text_config_read(m->ctx, config, &m->text_config)
                          : ad_fail_nomem(m->ctx, "a path");
 
-    if (st >= 0) st = ad_tokenizer_load(m->ctx, &m->tokenizer, m->sources.tokenizer);
-    if (st >= 0 && ad_tokenizer_size(m->tokenizer) > m->text_config.vocabulary)
-        st = ad_fail(m->ctx, AD_ERR_FORMAT, "the tokenizer has %d entries, the text encoder's "
-                     "table %d", ad_tokenizer_size(m->tokenizer), m->text_config.vocabulary);
-    if (st >= 0) st = ad_model_open_text(m, &w);
-    if (st >= 0) st = load_part(m, &w, &ad_text_kind, &m->text_part);
-    *hash = ad_hash_bytes(*hash, &w.hash, sizeof(w.hash));
-    ad_weights_free(&w);
     ad_free(config);
     return st;
 }
 
+static AdStatus load_text(AdModel *m, uint64_t *hash)
+{
+    bool single = m->sources.single;
+    AdWeights w = { 0 };
+    AdStatus st = single ? ad_model_open_text(m, &w) : read_text_config(m);
+
+    if (st >= 0 && single)
+        st = ad_text_config_derive(m->ctx, m->sources.text, &w, &m->text_config);
+    if (st >= 0) st = ad_tokenizer_load(m->ctx, &m->tokenizer, m->sources.tokenizer);
+    if (st >= 0 && ad_tokenizer_size(m->tokenizer) > m->text_config.vocabulary)
+        st = ad_fail(m->ctx, AD_ERR_FORMAT, "the tokenizer has %d entries, the text encoder's "
+                     "table %d", ad_tokenizer_size(m->tokenizer), m->text_config.vocabulary);
+    if (st >= 0 && !single) st = ad_model_open_text(m, &w);
+    if (st >= 0) st = load_part(m, &w, &ad_text_kind, &m->text_part);
+    *hash = ad_hash_bytes(*hash, &w.hash, sizeof(w.hash));
+    ad_weights_free(&w);
+    return st;
+}
+
+static AdStatus open_vae_file(AdModel *m, AdWeights *w)
+{
+    const char *path = m->sources.vae;
+    bool prefixed = false;
+    AdStatus st = ad_vae_file_look(m->ctx, path, &prefixed);
+
+    if (st >= 0) st = ad_weights_add(m->ctx, w, path, prefixed ? ad_rename_ldm_vae : ad_rename_vae);
+    return st < 0 ? st : ad_vae_config_derive(m->ctx, path, w, &m->vae_config);
+}
+
+static AdStatus open_vae_folder(AdModel *m, AdWeights *w)
+{
+    char *config = config_of(m->sources.vae);
+    AdStatus st = config ? ad_vae_config_read(m->ctx, config, &m->vae_config)
+                         : ad_fail_nomem(m->ctx, "a path");
+
+    ad_free(config);
+    return st < 0 ? st : ad_weights_add_folder(m->ctx, w, m->sources.vae,
+                                               "diffusion_pytorch_model", ad_rename_vae);
+}
+
 static AdStatus load_vae(AdModel *m, uint64_t *hash)
 {
-    char *config = m->sources.vae_file ? NULL : config_of(m->sources.vae);
     AdWeights w = { 0 };
-    AdStatus st = AD_OK;
+    AdStatus st = m->sources.vae_file ? open_vae_file(m, &w) : open_vae_folder(m, &w);
 
-    if (m->sources.vae_file) {
-        ad_vae_config_sd15(&m->vae_config);
-        st = ad_weights_add(m->ctx, &w, m->sources.vae, ad_rename_vae);
-    } else {
-        st = config ? ad_vae_config_read(m->ctx, config, &m->vae_config)
-                    : ad_fail_nomem(m->ctx, "a path");
-        if (st >= 0)
-            st = ad_weights_add_folder(m->ctx, &w, m->sources.vae, "diffusion_pytorch_model",
-                                       ad_rename_vae);
-    }
     if (st >= 0) st = load_part(m, &w, &vae_kind, &m->vae_part);
     *hash = ad_hash_bytes(*hash, &w.hash, sizeof(w.hash));
     ad_weights_free(&w);
-    ad_free(config);
     return st;
 }
 
 static AdStatus load_scheduler(AdModel *m)
 {
-    char *config = ad_path_join(m->sources.scheduler, "scheduler_config.json");
+    char *config;
     AdStatus st = AD_OK;
 
+    if (m->sources.single)              /* look_at_file() has filled it in */
+        return AD_OK;
+    config = ad_path_join(m->sources.scheduler, "scheduler_config.json");
     if (!config)
         return ad_fail_nomem(m->ctx, "a path");
     if (ad_is_file(config))
@@ -154,12 +179,40 @@ static AdStatus load_scheduler(AdModel *m)
     return st;
 }
 
+/* A checkpoint in one file: what is it, what is in it, what is not used of it? */
+static AdStatus look_at_file(AdModel *m, bool vae_given)
+{
+    const char *path = m->sources.model;
+    AdSchedulerConfig *s = &m->scheduler_config;
+    AdCheckpoint c;
+    AdStatus st = ad_checkpoint_look(m->ctx, path, &c);
+
+    if (st < 0)
+        return st;
+    if (!c.vae && !vae_given)
+        return ad_fail(m->ctx, AD_ERR_INVALID, "%.160s: a checkpoint without a VAE; give one with "
+                       "the option vae", path);
+    ad_scheduler_config_sd15(s);
+    if (c.v_prediction)
+        strcpy(s->prediction_type, "v_prediction");
+    if (c.zero_snr)
+        s->rescale_betas_zero_snr = 1;
+    ad_log(m->ctx, AD_LOG_INFO, "%.160s: Stable Diffusion 1.x in one file%s; left out: %zu tensors "
+           "of averages (EMA), %zu of training", path, c.v_prediction ? ", v-prediction" : "",
+           c.ema, c.training);
+    if (c.other)
+        ad_log(m->ctx, AD_LOG_WARNING, "%.160s: %zu tensors are not used, e.g. \"%s\"", path,
+               c.other, c.example);
+    return AD_OK;
+}
+
 /* ---- UNet and motion modules -------------------------------------------------------------- */
 
 /* What a file of motion modules without a config says about itself. */
 static AdStatus describe_adapter(AdModel *m, const AdTensorFile *f)
 {
     AdUnetConfig *c = &m->unet_config;
+    const char *what = NULL;
     int levels = 0, modules = 0;
 
     c->motion     = true;
@@ -179,8 +232,8 @@ static AdStatus describe_adapter(AdModel *m, const AdTensorFile *f)
             e->rank == 3 && e->shape[1] >= 1 && e->shape[1] <= 4096)
             c->max_frames = (int)e->shape[1];
     }
-    if (!modules)
-        return ad_fail(m->ctx, AD_ERR_FORMAT, "%.200s: no motion modules in it", f->file->path);
+    if (!modules || ad_recognize(f, &what) != AD_FILE_MOTION)
+        return ad_not_in_it(m->ctx, f, "motion modules");
     if (levels != c->levels)
         return ad_fail(m->ctx, AD_ERR_FORMAT, "%.160s: motion modules for %d levels%s; the UNet "
                        "has %d", f->file->path, levels, levels == 3 ? " (SDXL)" : "", c->levels);
@@ -211,7 +264,8 @@ AdStatus ad_model_open_unet(AdModel *m, AdWeights *w)
 {
     static const char base[] = "diffusion_pytorch_model";
     const AdSources *s = &m->sources;
-    AdStatus st = ad_weights_add_folder(m->ctx, w, s->unet, base, NULL);
+    AdStatus st = s->single ? ad_weights_add(m->ctx, w, s->unet, ad_rename_ldm_unet)
+                            : ad_weights_add_folder(m->ctx, w, s->unet, base, NULL);
     uint64_t unet = w->hash;
 
     if (st < 0 || !wants_adapter(m))
@@ -224,18 +278,29 @@ AdStatus ad_model_open_unet(AdModel *m, AdWeights *w)
     return st;
 }
 
+static AdStatus read_unet_config(AdModel *m)
+{
+    char *config = config_of(m->sources.unet);
+    AdStatus st = config ? ad_unet_config_read(m->ctx, config, &m->unet_config)
+                         : ad_fail_nomem(m->ctx, "a path");
+
+    ad_free(config);
+    return st;
+}
+
 static AdStatus load_unet(AdModel *m, uint64_t *hash)
 {
     const AdSources *s = &m->sources;
-    char *config = config_of(s->unet);
-    AdUnetConfig *c = &m->unet_config;
+    const AdUnetConfig *c = &m->unet_config;
     AdWeights w = { 0 };
-    AdStatus st = config ? ad_unet_config_read(m->ctx, config, c) : ad_fail_nomem(m->ctx, "a path");
+    AdStatus st = s->single ? AD_OK : read_unet_config(m);
 
     if (st >= 0 && !c->is_motion_model && !s->adapter)
         st = ad_fail(m->ctx, AD_ERR_INVALID, "%.160s has no motion modules; give some with the "
                      "option motion_adapter", s->model);
     if (st >= 0) st = ad_model_open_unet(m, &w);
+    if (st >= 0 && s->single)
+        st = ad_unet_config_derive(m->ctx, s->unet, &w, &m->unet_config);
     if (st >= 0 && wants_adapter(m)) st = read_adapter_config(m, &w);
     if (st >= 0 && c->context != m->text_config.width)
         st = ad_fail(m->ctx, AD_ERR_FORMAT, "the UNet wants text states of width %d, the text "
@@ -246,7 +311,6 @@ static AdStatus load_unet(AdModel *m, uint64_t *hash)
     if (st >= 0) st = ad_patches_check(m->ctx, m->now.patches);
     *hash = ad_hash_bytes(*hash, &w.hash, sizeof(w.hash));
     ad_weights_free(&w);
-    ad_free(config);
     return st;
 }
 
@@ -345,6 +409,7 @@ AdStatus ad_model_load(AdContext *ctx, AdModel **out, const AdModelParams *p)
         st = choose_type(m, p->precision);
     }
     if (st >= 0) st = ad_sources_find(ctx, &request, &m->sources);
+    if (st >= 0 && m->sources.single) st = look_at_file(m, p->vae != NULL);
     if (st >= 0) st = ad_adaptation_open(m->ctx, &m->now, p->lora, p->motion_lora);
     if (st >= 0) st = load_scheduler(m);
     if (st >= 0) st = load_text(m, &hash);

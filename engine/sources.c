@@ -130,41 +130,106 @@ static AdStatus given_part(AdContext *ctx, const char *path, const char *sub, ch
 
 static AdStatus find_adapter(AdContext *ctx, const char *given, AdSources *s)
 {
-    AdStatus st;
+    AdStatus st = AD_OK;
 
     if (given)
         return given_part(ctx, given, "motion_adapter", &s->adapter, &s->adapter_file);
-    st = join(ctx, &s->adapter, s->model, "motion_adapter");
-    if (st >= 0 && !ad_is_folder(s->adapter)) {
+    s->own_adapter = true;
+    if (!s->single)
+        st = join(ctx, &s->adapter, s->model, "motion_adapter");
+    if (st >= 0 && s->adapter && !ad_is_folder(s->adapter)) {
         ad_free(s->adapter);
         s->adapter = NULL;
     }
-    s->own_adapter = true;
     return st;
+}
+
+/* ---- one file ----------------------------------------------------------------------------- */
+
+/* Keep the folder as the tokenizer's if it has the files of one; NULL is out of memory. Takes it. */
+static AdStatus try_tokenizer(AdContext *ctx, char *folder, AdSources *s)
+{
+    char *merges = folder ? ad_path_join(folder, "merges.txt") : NULL;
+    char *bundle = folder ? ad_path_join(folder, "tokenizer.json") : NULL;
+    AdStatus st = merges && bundle ? AD_OK : ad_fail_nomem(ctx, "a path");
+
+    if (st >= 0 && !s->tokenizer && (ad_is_file(merges) || ad_is_file(bundle))) {
+        s->tokenizer = folder;
+        folder = NULL;
+    }
+    ad_free(merges);
+    ad_free(bundle);
+    ad_free(folder);
+    return st;
+}
+
+/* Beside the file, or in a folder `tokenizer` beside it. */
+static AdStatus tokenizer_beside(AdContext *ctx, AdSources *s)
+{
+    const char *slash = strrchr(s->model, '/');
+    char *folder = slash ? ad_strndup(s->model, (size_t)(slash - s->model) + 1) : ad_strdup(".");
+    char *inner = folder ? ad_path_join(folder, "tokenizer") : NULL;
+    AdStatus st = try_tokenizer(ctx, folder, s);
+
+    if (st >= 0)
+        st = try_tokenizer(ctx, inner, s);
+    else
+        ad_free(inner);
+    if (st >= 0 && !s->tokenizer)
+        st = ad_fail(ctx, AD_ERR_INVALID, "%.160s: a single file has no tokenizer; give a folder "
+                     "with vocab.json and merges.txt with the option tokenizer", s->model);
+    return st;
+}
+
+/* The parts that a file or a folder has by itself. */
+static AdStatus own_parts(AdContext *ctx, AdSources *s)
+{
+    AdStatus st;
+
+    if (s->single) {
+        st = copy(ctx, &s->unet, s->model);
+        return st < 0 ? st : copy(ctx, &s->text, s->model);
+    }
+    st = read_index(ctx, s);
+    if (st >= 0) st = join(ctx, &s->unet, s->model, "unet");
+    if (st >= 0) st = join(ctx, &s->text, s->model, "text_encoder");
+    if (st >= 0) st = join(ctx, &s->scheduler, s->model, "scheduler");
+    return st;
+}
+
+static AdStatus find_tokenizer(AdContext *ctx, const char *given, AdSources *s)
+{
+    bool file = false;
+    AdStatus st;
+
+    if (!given)
+        return s->single ? tokenizer_beside(ctx, s)
+                         : join(ctx, &s->tokenizer, s->model, "tokenizer");
+    st = given_part(ctx, given, "tokenizer", &s->tokenizer, &file);
+    if (st >= 0 && file)
+        st = ad_fail(ctx, AD_ERR_INVALID, "tokenizer=%.160s: a folder with vocab.json and "
+                     "merges.txt is needed", given);
+    return st;
+}
+
+static AdStatus find_vae(AdContext *ctx, const char *given, AdSources *s)
+{
+    if (given)
+        return given_part(ctx, given, "vae", &s->vae, &s->vae_file);
+    s->vae_file = s->single;
+    return s->single ? copy(ctx, &s->vae, s->model) : join(ctx, &s->vae, s->model, "vae");
 }
 
 AdStatus ad_sources_find(AdContext *ctx, const AdSourceRequest *r, AdSources *s)
 {
-    bool file = false;
     AdStatus st = r->model ? copy(ctx, &s->model, r->model) : demo_model(ctx, &s->model);
 
-    if (st >= 0 && ad_is_file(s->model))
-        st = ad_fail(ctx, AD_ERR_UNSUPPORTED, "%.200s: a single file; a diffusers folder is needed",
-                     s->model);
-    if (st >= 0 && !ad_is_folder(s->model))
-        st = ad_fail(ctx, AD_ERR_NOTFOUND, "%.200s: no such folder", s->model);
-    if (st >= 0) st = read_index(ctx, s);
-    if (st >= 0) st = join(ctx, &s->unet, s->model, "unet");
-    if (st >= 0) st = join(ctx, &s->text, s->model, "text_encoder");
-    if (st >= 0) st = join(ctx, &s->scheduler, s->model, "scheduler");
-    if (st >= 0) st = r->tokenizer
-                    ? given_part(ctx, r->tokenizer, "tokenizer", &s->tokenizer, &file)
-                    : join(ctx, &s->tokenizer, s->model, "tokenizer");
-    if (st >= 0 && file)
-        st = ad_fail(ctx, AD_ERR_INVALID, "tokenizer=%.160s: a folder with vocab.json and "
-                     "merges.txt is needed", r->tokenizer);
-    if (st >= 0) st = r->vae ? given_part(ctx, r->vae, "vae", &s->vae, &s->vae_file)
-                             : join(ctx, &s->vae, s->model, "vae");
+    s->single = st >= 0 && ad_is_file(s->model);
+    if (st >= 0 && !s->single && !ad_is_folder(s->model))
+        st = ad_fail(ctx, AD_ERR_NOTFOUND, "%.200s: no such file or folder", s->model);
+    if (st >= 0) st = own_parts(ctx, s);
+    if (st >= 0) st = find_tokenizer(ctx, r->tokenizer, s);
+    if (st >= 0) st = find_vae(ctx, r->vae, s);
     if (st >= 0) st = find_adapter(ctx, r->adapter, s);
     if (st < 0)
         ad_sources_free(s);

@@ -1,6 +1,6 @@
 /* sources.h - which files a model is made of.
  *
- * Turns what the user gave (a diffusers folder, an adapter, a VAE) into paths of the parts, refuses
+ * Turns what the user gave (a diffusers folder or one file, an adapter, a VAE) into paths of the parts, refuses
  * other families by name, and reads nothing but model_index.json.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #ifndef AD_SOURCES_H
@@ -12,6 +12,8 @@
  * is a file of weights alone. */
 typedef struct AdSources {
     char *model;                /* as given, or the demo model's folder */
+    bool  single;               /* the model is one file: unet, text and perhaps vae are that file,
+                                   scheduler is NULL */
     char *unet, *text, *vae, *tokenizer, *scheduler;
     char *adapter;              /* NULL: the motion modules are the UNet's own */
     bool  adapter_file, vae_file;

@@ -57,7 +57,7 @@ const AVOption ff_animatediff_options[] = {
     TEXT(negative_prompt,      NULL, RFLAGS, "text to stay away from"),
     TEXT(prompt_file,          NULL, FLAGS,  "UTF-8 file to read the prompt from"),
     TEXT(negative_prompt_file, NULL, FLAGS,  "UTF-8 file to read the negative prompt from"),
-    TEXT(model,                NULL, FLAGS,  "diffusers folder (default: the demo model)"),
+    TEXT(model,                NULL, FLAGS,  "diffusers folder or one checkpoint file (default: the demo model)"),
     TEXT(motion_adapter,       NULL, FLAGS,  "motion module, folder or file (default: the model's own)"),
     TEXT(vae,                  NULL, FLAGS,  "autoencoder, folder or file (default: the model's own)"),
     TEXT(tokenizer,            NULL, FLAGS,  "folder with vocab.json and merges.txt (default: the model's own)"),

@@ -121,6 +121,7 @@ static void set_option(RenderCase *c, const char *key, const char *value)
     if (IS("model"))                    c->model.model = keep_paths(c, value);
     else if (IS("motion_adapter"))      c->model.motion_adapter = keep_paths(c, value);
     else if (IS("vae"))                 c->model.vae = keep_paths(c, value);
+    else if (IS("tokenizer"))           c->model.tokenizer = keep_paths(c, value);
     else if (IS("motion_lora"))         c->model.motion_lora = keep_paths(c, value);
     else if (IS("lora"))                c->model.lora = keep_paths(c, value);
     else if (IS("embedding"))           c->model.embedding = keep_tokens(c, value);

@@ -183,5 +183,12 @@ int main(void)
            "its file");
     RUN_AS(fails_everywhere(load, false, READ_HALF, AD_OK), "a model, every read cut short: it "
            "is read on");
+    c.model.model          = scratch_copy("m.safetensors", GOLDEN "models/single.safetensors");
+    c.model.motion_adapter = GOLDEN "models/single-motion.safetensors";
+    scratch_copy("tokenizer", GOLDEN "models/single/tokenizer");
+    RUN_AS(fails_everywhere(load, false, ALLOCATION, AD_ERR_NOMEM), "a model in one file, every "
+           "allocation");
+    RUN_AS(fails_everywhere(load, false, READ_ERROR, AD_ERR_IO), "a model in one file, every read "
+           "in error");
     return check_result();
 }

@@ -47,6 +47,11 @@ def saved(**options):
     return {"model": "models/saved", **options}
 
 
+def single(**options):
+    return {"model": "models/single.safetensors", "tokenizer": "models/single/tokenizer",
+            "motion_adapter": "models/single-motion.safetensors", **options}
+
+
 BAD = "worst quality, low quality, blurry"
 
 
@@ -185,6 +190,12 @@ def other_cases():
         negative_prompt="bad hands, extra fingers, " * 30)
     yield "own_size", saved(
         scheduler="euler", beta_schedule="linear", steps=6, seed=43, prompt="a red car by the sea")
+    yield "single_file", single(
+        beta_schedule="linear", steps=6, seed=46, size="64x64", frames=8, guidance_scale=4,
+        prompt="an old tram climbing a steep street", negative_prompt=BAD)
+    yield "vae_file", plain(
+        vae="models/single-vae.safetensors", scheduler="euler", beta_schedule="linear", steps=5,
+        seed=47, size="64x64", frames=4, prompt="a kite above the dunes")
     yield "empty_prompt", levels(
         scheduler="euler_ancestral", beta_schedule="scaled_linear", steps=6, seed=0,
         size="64x64", frames=4, timestep_spacing="trailing", prediction_type="v_prediction")

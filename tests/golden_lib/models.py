@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from . import bpe, formats
+from . import bpe, formats, ldm
 from .pins import GOLDEN
 
 FOLDER = GOLDEN / "models"
@@ -255,7 +255,26 @@ def hub():
         formats.hub_cache(Path(scratch) / "motion", "models--golden--tiny-motion")
 
 
-MODELS = (plain, v1, levels, saved, old, hub)
+def single():
+    """One file in the layout of latent diffusion, and the same model as a folder; its motion
+    modules in the original repository's layout. A single file has no configs, so heads, groups and
+    layers are Stable Diffusion 1.5's."""
+    from diffusers import PNDMScheduler
+    u = unet("XP", 64, block_out_channels=[32, 32], layers_per_block=2, attention_head_dim=8,
+             norm_num_groups=32)
+    u.register_to_config(sample_size=64)
+    m = motion_adapter(u, motion_num_attention_heads=8, motion_max_seq_length=32)
+    a = autoencoder([32, 32, 32, 32], 1, 32)
+    a.register_to_config(sample_size=512)
+    parts = draw(7, u, m, a, text_encoder(64, 1, 1), half())
+    save_base(FOLDER / "single", parts, PNDMScheduler(steps_offset=1))
+    formats.write_json(FOLDER / "single/scheduler/scheduler_config.json", SD15_SCHEDULER)
+    formats.original_adapter_file(m, "single-motion.safetensors")
+    ldm.write(parts, "single")
+    ldm.names_of_sd15()
+
+
+MODELS = (plain, v1, levels, saved, old, hub, single)
 
 
 def write():
@@ -272,6 +291,6 @@ def write():
         size = formats.own_bytes(folder)
         total += size
         print(f"  models/{folder.name}: {size / 1e6:.2f} MB")
-        assert size < 2e6, folder
+        assert size < 2.2e6, folder
     print(f"  models together: {total / 1e6:.2f} MB")
-    assert total < 10e6
+    assert total < 16e6

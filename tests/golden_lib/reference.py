@@ -39,17 +39,22 @@ FIELDS = {
     "use_karras_sigmas": ("use_karras_sigmas", lambda text: bool(int(text))),
 }
 
-SAMPLING = {"model", "motion_adapter", "vae", "lora", "motion_lora", "scheduler", "prompt",
-            "negative_prompt", "seed", "steps", "guidance_scale", "eta", "clip_skip", "size",
-            "frames"}
+SAMPLING = {"model", "motion_adapter", "vae", "tokenizer", "lora", "motion_lora", "scheduler",
+            "prompt", "negative_prompt", "seed", "steps", "guidance_scale", "eta", "clip_skip",
+            "size", "frames"}
 
 
 # ---- loading ------------------------------------------------------------------------------------
 
+def folder_of(model):
+    """Of a single file: the folder with the configs of the same model."""
+    return (GOLDEN / model).with_suffix("") if model.endswith(".safetensors") else GOLDEN / model
+
+
 def scheduler(options):
     """Class.from_pretrained(model, subfolder="scheduler", **overrides)."""
     import diffusers
-    file = GOLDEN / options["model"] / "scheduler/scheduler_config.json"
+    file = folder_of(options["model"]) / "scheduler/scheduler_config.json"
     name, overrides = SCHEDULERS.get(options.get("scheduler"), (None, {}))
     name = name or json.loads(file.read_text())["_class_name"]
     for option, (field, read) in FIELDS.items():
@@ -69,11 +74,31 @@ def motion_adapter(path):
     adapter = MotionAdapter(
         block_out_channels=[tensors[f"down_blocks.{i}.motion_modules.0.norm.weight"].numel()
                             for i in range(levels)],
-        motion_layers_per_block=1, motion_norm_num_groups=8, motion_max_seq_length=24,
+        motion_layers_per_block=1 + ("down_blocks.0.motion_modules.1.norm.weight" in tensors),
+        motion_norm_num_groups=8, motion_max_seq_length=32,
         use_motion_mid_block=any(k.startswith("mid_block.") for k in tensors))
     missing, unexpected = adapter.load_state_dict(tensors, strict=False)
     assert not unexpected and all(k.endswith("pos_embed.pe") for k in missing)
     return adapter
+
+
+def single_file(path, folder, parts):
+    """A pipeline whose picture model diffusers reads from one file."""
+    from diffusers import AnimateDiffPipeline, StableDiffusionPipeline
+    from . import ldm
+    base = ldm.read(StableDiffusionPipeline, path, folder)
+    return AnimateDiffPipeline(**{"vae": base.vae, "text_encoder": base.text_encoder,
+                                  "tokenizer": base.tokenizer, "unet": base.unet, **parts})
+
+
+def autoencoder(path):
+    """A folder; or one file, whose config is that of the model with its name."""
+    from diffusers import AutoencoderKL
+    if path.is_dir():
+        return AutoencoderKL.from_pretrained(path)
+    folder = path.with_name(path.stem.removesuffix("-vae"))
+    return AutoencoderKL.from_single_file(str(path), config=str(folder), subfolder="vae",
+                                          local_files_only=True)
 
 
 def diffusers_name(key):
@@ -95,21 +120,24 @@ def text_encoder(folder):
 
 def load(options):
     """The pipeline of these options in float32."""
-    from diffusers import AnimateDiffPipeline, AutoencoderKL
+    from diffusers import AnimateDiffPipeline
     from transformers import CLIPTokenizerFast
     unknown = set(options) - SAMPLING - set(FIELDS)
     assert not unknown, unknown
-    folder = GOLDEN / options["model"]
+    folder = folder_of(options["model"])
     parts = {"scheduler": scheduler(options)}
     if "motion_adapter" in options:
         parts["motion_adapter"] = motion_adapter(GOLDEN / options["motion_adapter"])
     if "vae" in options:
-        parts["vae"] = AutoencoderKL.from_pretrained(GOLDEN / options["vae"])
+        parts["vae"] = autoencoder(GOLDEN / options["vae"])
     if folder.name == "old":
         parts["text_encoder"] = text_encoder(folder / "text_encoder")
     variant = "fp16" if (folder / "text_encoder/model.fp16.safetensors").exists() else None
-    pipe = AnimateDiffPipeline.from_pretrained(folder, **parts, variant=variant,
-                                               torch_dtype=torch.float32)
+    if options["model"].endswith(".safetensors"):
+        pipe = single_file(GOLDEN / options["model"], folder, parts)
+    else:
+        pipe = AnimateDiffPipeline.from_pretrained(folder, **parts, variant=variant,
+                                                   torch_dtype=torch.float32)
     # the loader insists on the slow class, whose normalisation is another one
     pipe.tokenizer = CLIPTokenizerFast.from_pretrained(folder / "tokenizer", model_max_length=77)
     # loaders leave what they do not cast in the file's type: a UNet made of a half adapter, say

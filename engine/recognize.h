@@ -1,0 +1,38 @@
+/* recognize.h - what a file of tensors is, told by its names and shapes, never by its own name.
+ *
+ * So that a file given to the wrong option, or of another family, is refused by name. Used by
+ * model.c.
+ * SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef AD_RECOGNIZE_H
+#define AD_RECOGNIZE_H
+
+#include "tensor_file.h"
+
+typedef enum AdFileKind {
+    AD_FILE_OTHER,              /* known or not: nothing that a model is loaded from */
+    AD_FILE_CHECKPOINT,         /* a whole Stable Diffusion 1.x in one file          */
+    AD_FILE_VAE, AD_FILE_MOTION
+} AdFileKind;
+
+/* *what: "a motion module (for the option motion_adapter)"; NULL: nothing known. */
+AdFileKind ad_recognize(const AdTensorFile *f, const char **what);
+
+/* What a checkpoint holds beside its UNet, and what in it is of no use. */
+typedef struct AdCheckpoint {
+    bool   text, vae;
+    bool   v_prediction, zero_snr;      /* marked by empty tensors of these names     */
+    size_t ema, training, other;        /* tensors: averages, training's, unknown ones */
+    char   example[64];                 /* one of `other` */
+} AdCheckpoint;
+
+/* Open `path`, refuse all but Stable Diffusion 1.x for text to video by name, and look around. */
+AdStatus ad_checkpoint_look(AdContext *ctx, const char *path, AdCheckpoint *out);
+
+/* Open `path` and say what is in the file; a VAE is in it, or it is refused. *prefixed: its names
+ * begin as those of a whole checkpoint. */
+AdStatus ad_vae_file_look(AdContext *ctx, const char *path, bool *prefixed);
+
+/* AD_ERR_FORMAT "PATH: no NEEDED in it; it is WHAT". */
+AdStatus ad_not_in_it(AdContext *ctx, const AdTensorFile *f, const char *needed);
+
+#endif
