@@ -9,6 +9,7 @@
 #include "config_tensors.h"
 #include "file.h"
 #include "model.h"
+#include "motion_file.h"
 #include "names.h"
 #include "prompt.h"
 #include "recognize.h"
@@ -208,35 +209,19 @@ static AdStatus look_at_file(AdModel *m, bool vae_given)
 
 /* ---- UNet and motion modules -------------------------------------------------------------- */
 
-/* What a file of motion modules without a config says about itself. */
+/* A file of motion modules has no config: it is asked itself, and the log says what it is for. */
 static AdStatus describe_adapter(AdModel *m, const AdTensorFile *f)
 {
-    AdUnetConfig *c = &m->unet_config;
-    const char *what = NULL;
-    int levels = 0, modules = 0;
+    AdMotionFile about;
+    AdStatus st = ad_motion_file_describe(m->ctx, f, &m->unet_config, &about);
 
-    c->motion     = true;
-    c->motion_mid = false;
-    c->max_frames = 32;
-    for (size_t i = 0; i < f->count; i++) {
-        const AdEntry *e = &f->entries[i];
-        const char *down = strstr(e->name, "down_blocks.");
-
-        if (!strstr(e->name, "motion_modules."))
-            continue;
-        modules++;
-        if (down)
-            levels = AD_MAX(levels, down[12] - '0' + 1);
-        c->motion_mid = c->motion_mid || strstr(e->name, "mid_block.");
-        if ((strstr(e->name, "pos_encoder.pe") || strstr(e->name, "pos_embed.pe")) &&
-            e->rank == 3 && e->shape[1] >= 1 && e->shape[1] <= 4096)
-            c->max_frames = (int)e->shape[1];
-    }
-    if (!modules || ad_recognize(f, &what) != AD_FILE_MOTION)
-        return ad_not_in_it(m->ctx, f, "motion modules");
-    if (levels != c->levels)
-        return ad_fail(m->ctx, AD_ERR_FORMAT, "%.160s: motion modules for %d levels%s; the UNet "
-                       "has %d", f->file->path, levels, levels == 3 ? " (SDXL)" : "", c->levels);
+    if (st < 0)
+        return st;
+    ad_log(m->ctx, AD_LOG_INFO, "%.160s: motion modules %s, clips of up to %d frames, linear "
+           "betas", f->file->path, about.version, m->unet_config.max_frames);
+    if (!about.table)
+        ad_log(m->ctx, AD_LOG_INFO, "AnimateLCM was made for scheduler=lcm, 4 to 8 steps, "
+               "guidance_scale 1 to 2, and its LoRA");
     return AD_OK;
 }
 

@@ -153,8 +153,8 @@ static void layer(char *out, const char *way, int level, bool attention, int i, 
             break;
         }
     if (level < 0)
-        ad_format(out, AD_CAP_NAME + 1, "mid_block.%s.%d.%s%s", attention ? "attentions" : "resnets",
-                  i, name, leaf);
+        ad_format(out, AD_CAP_NAME + 1, "mid_block.%s.%d.%s%s",
+                  attention ? "attentions" : "resnets", i, name, leaf);
     else
         ad_format(out, AD_CAP_NAME + 1, "%s_blocks.%d.%s.%d.%s%s", way, level,
                   attention ? "attentions" : "resnets", i, name, leaf);

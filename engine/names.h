@@ -15,7 +15,7 @@ bool ad_rename_motion(const char *name, char *out);
  * or latent diffusion's ("decoder.up.3.block.0"). What decoding does not want is left out. */
 bool ad_rename_vae(const char *name, char *out);
 
-/* The parts of a checkpoint of Stable Diffusion 1.x in one file, in latent diffusion's names: behind
+/* The parts of a Stable Diffusion 1.x checkpoint in one file, in latent diffusion's names: behind
  * "model.diffusion_model.", "first_stage_model." (or "vae."), "cond_stage_model.transformer.". The
  * text encoder's names get the "text_model." that some files lack. */
 bool ad_rename_ldm_unet(const char *name, char *out);

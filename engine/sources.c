@@ -146,7 +146,7 @@ static AdStatus find_adapter(AdContext *ctx, const char *given, AdSources *s)
 
 /* ---- one file ----------------------------------------------------------------------------- */
 
-/* Keep the folder as the tokenizer's if it has the files of one; NULL is out of memory. Takes it. */
+/* Keep the folder as the tokenizer's if it has the files of one. Takes it; NULL is no memory. */
 static AdStatus try_tokenizer(AdContext *ctx, char *folder, AdSources *s)
 {
     char *merges = folder ? ad_path_join(folder, "merges.txt") : NULL;

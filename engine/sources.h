@@ -1,7 +1,7 @@
 /* sources.h - which files a model is made of.
  *
- * Turns what the user gave (a diffusers folder or one file, an adapter, a VAE) into paths of the parts, refuses
- * other families by name, and reads nothing but model_index.json.
+ * Turns what the user gave (a diffusers folder or one file, an adapter, a VAE) into paths of the
+ * parts, refuses other families by name, and reads nothing but model_index.json.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #ifndef AD_SOURCES_H
 #define AD_SOURCES_H

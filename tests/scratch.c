@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <ftw.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -159,5 +160,51 @@ const char *scratch_copy(const char *name, const char *from)
         scratch_write(name, text, n);
         free(text);
     }
+    return scratch(name);
+}
+
+/* ---- tensors by other names --------------------------------------------------------------- */
+
+/* All of `text` with every `from` replaced; malloc. */
+static char *replaced(const char *text, const char *from, const char *to)
+{
+    size_t n = strlen(from), room = strlen(text) + 1, count = 0;
+    char *out, *at;
+
+    for (const char *s = text; (s = strstr(s, from)); s += n)
+        count++;
+    at = out = malloc(room + count * (strlen(to) + 1));
+    while (*text) {
+        size_t piece = !strncmp(text, from, n) ? n : 1;
+
+        at += sprintf(at, "%.*s", piece == n ? (int)strlen(to) : 1, piece == n ? to : text);
+        text += piece;
+    }
+    *at = 0;
+    return out;
+}
+
+const char *scratch_renamed(const char *name, const char *path, const char *from, const char *to)
+{
+    size_t bytes;
+    char *all = slurp(path, &bytes), *header, *other, *out;
+    uint64_t n, m;
+
+    memcpy(&n, all, 8);
+    header = calloc(n + 1, 1);
+    memcpy(header, all + 8, n);
+    other = replaced(header, from, to);
+    m = strlen(other);
+    if (!strcmp(header, other))
+        die("%s: no %s", path, from);
+    out = malloc(8 + m + bytes - 8 - n);
+    memcpy(out, &m, 8);
+    memcpy(out + 8, other, m);
+    memcpy(out + 8 + m, all + 8 + n, bytes - 8 - n);
+    scratch_write(name, out, 8 + m + bytes - 8 - n);
+    free(all);
+    free(header);
+    free(other);
+    free(out);
     return scratch(name);
 }

@@ -22,6 +22,9 @@ const char *scratch_text(const char *name, const char *text);
 /* Copy a file or a whole folder (links followed) from anywhere to there. */
 const char *scratch_copy(const char *name, const char *from);
 
+/* The safetensors file `path` there as `name`, every `from` in its header replaced. */
+const char *scratch_renamed(const char *name, const char *path, const char *from, const char *to);
+
 void scratch_remove(const char *name);          /* a file or a whole folder, if it is there */
 void scratch_folder(const char *name);
 void scratch_link(const char *name, const char *to);

@@ -23,53 +23,6 @@
 static AdContext *ctx;
 static RenderCase the_case;
 
-/* ---- files with other headers ------------------------------------------------------------- */
-
-/* All of `text` with every `from` replaced; malloc. */
-static char *replaced(const char *text, const char *from, const char *to)
-{
-    size_t n = strlen(from), room = strlen(text) + 1, count = 0;
-    char *out, *at;
-
-    for (const char *s = text; (s = strstr(s, from)); s += n)
-        count++;
-    at = out = malloc(room + count * (strlen(to) + 1));
-    while (*text) {
-        size_t piece = !strncmp(text, from, n) ? n : 1;
-
-        at += sprintf(at, "%.*s", piece == n ? (int)strlen(to) : 1, piece == n ? to : text);
-        text += piece;
-    }
-    *at = 0;
-    return out;
-}
-
-/* The file `name` in the scratch folder: `path` with `from` replaced in its header. */
-static const char *variant(const char *name, const char *path, const char *from, const char *to)
-{
-    size_t bytes;
-    char *all = slurp(path, &bytes), *header, *other, *out;
-    uint64_t n, m;
-
-    memcpy(&n, all, 8);
-    header = calloc(n + 1, 1);
-    memcpy(header, all + 8, n);
-    other = replaced(header, from, to);
-    m = strlen(other);
-    if (!strcmp(header, other))
-        die("%s: no %s", path, from);
-    out = malloc(8 + m + bytes - 8 - n);
-    memcpy(out, &m, 8);
-    memcpy(out + 8, other, m);
-    memcpy(out + 8 + m, all + 8 + n, bytes - 8 - n);
-    scratch_write(name, out, 8 + m + bytes - 8 - n);
-    free(all);
-    free(header);
-    free(other);
-    free(out);
-    return scratch(name);
-}
-
 /* ---- clips -------------------------------------------------------------------------------- */
 
 static void use(const char *model, const char *vae, const char *tokenizer)
@@ -257,7 +210,8 @@ static void the_clip_is_the_folders(void)
 
 static void a_text_encoder_needs_no_prefix(void)
 {
-    same_clip(variant("novel.safetensors", SINGLE, "cond_stage_model.transformer.text_model.",
+    same_clip(scratch_renamed("novel.safetensors", SINGLE,
+                              "cond_stage_model.transformer.text_model.",
                       "cond_stage_model.transformer."), NULL, FOLDER "/tokenizer");
 }
 
@@ -282,7 +236,8 @@ static void a_tokenizer_lies_beside_the_file(void)
 
 static void what_is_not_used_is_said(void)
 {
-    const char *path = variant("more.safetensors", SINGLE, "\"alphas_cumprod\"", "\"strange\"");
+    const char *path = scratch_renamed("more.safetensors", SINGLE, "\"alphas_cumprod\"",
+                                       "\"strange\"");
 
     render_log();
     same_clip(path, NULL, FOLDER "/tokenizer");
@@ -292,7 +247,7 @@ static void what_is_not_used_is_said(void)
 /* Another schedule's marks: empty tensors. */
 static void v_prediction_is_marked(void)
 {
-    const char *path = variant("v.safetensors", SINGLE, "\"alphas_cumprod\"",
+    const char *path = scratch_renamed("v.safetensors", SINGLE, "\"alphas_cumprod\"",
                                "\"v_pred\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}"
                                ",\"ztsnr\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}"
                                ",\"alphas_cumprod\"");
@@ -314,8 +269,8 @@ static void v_prediction_is_marked(void)
 
 static void a_vae_may_be_any_file(void)
 {
-    const char *without = variant("bare.safetensors", SINGLE, "first_stage_model.", "elsewhere.");
-    const char *prefixed = variant("vae.safetensors", VAE_FILE, "\"decoder.",
+    const char *without = scratch_renamed("bare.safetensors", SINGLE, "first_stage_model.", "elsewhere.");
+    const char *prefixed = scratch_renamed("vae.safetensors", VAE_FILE, "\"decoder.",
                                    "\"first_stage_model.decoder.");
 
     is_refused(AD_ERR_INVALID, without, NULL, "bare.safetensors: a checkpoint without a VAE; give "
@@ -325,17 +280,17 @@ static void a_vae_may_be_any_file(void)
     same_clip(without, FOLDER "/vae/diffusion_pytorch_model.safetensors", FOLDER "/tokenizer");
     same_clip(without, VAE_FILE, FOLDER "/tokenizer");
     same_clip(without, SINGLE, FOLDER "/tokenizer");
-    same_clip(without, variant("p.safetensors", prefixed, "\"post_quant",
+    same_clip(without, scratch_renamed("p.safetensors", prefixed, "\"post_quant",
                                "\"first_stage_model.post_quant"), FOLDER "/tokenizer");
     is_refused(AD_ERR_FORMAT, without, without, "no VAE in it; it is a Stable Diffusion 1.x model");
     is_refused(AD_ERR_FORMAT, SINGLE, MOTION, "no VAE in it; it is a motion module (for the option "
                "motion_adapter)");
-    is_refused(AD_ERR_FORMAT, SINGLE, variant("v.safetensors", VAE_FILE, "decoder.conv_in.weight",
+    is_refused(AD_ERR_FORMAT, SINGLE, scratch_renamed("v.safetensors", VAE_FILE, "decoder.conv_in.weight",
                                               "decoder.conv_out.other"), "the VAE is not complete");
-    is_refused(AD_ERR_UNSUPPORTED, SINGLE, variant("v.safetensors", VAE_FILE, "[32,4,3,3]",
+    is_refused(AD_ERR_UNSUPPORTED, SINGLE, scratch_renamed("v.safetensors", VAE_FILE, "[32,4,3,3]",
                                                    "[8,16,3,3]"), "latent_channels is 16; a VAE of "
                "this family has 4");
-    is_refused(AD_ERR_FORMAT, SINGLE, variant("v.safetensors", VAE_FILE, "up.2.block.1.norm1",
+    is_refused(AD_ERR_FORMAT, SINGLE, scratch_renamed("v.safetensors", VAE_FILE, "up.2.block.1.norm1",
                                               "up.2.block.1.norm"), "VAE: 2 tensors missing");
 }
 
@@ -376,7 +331,7 @@ static void relatives_are_refused_by_name(void)
     };
 
     for (size_t i = 0; i < AD_COUNT(changes); i++)
-        is_refused(changes[i].status, variant("x.safetensors", SINGLE, changes[i].from,
+        is_refused(changes[i].status, scratch_renamed("x.safetensors", SINGLE, changes[i].from,
                                               changes[i].to), NULL, changes[i].part);
 }
 
