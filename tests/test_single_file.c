@@ -18,6 +18,7 @@
 #define SINGLE    GOLDEN "models/single.safetensors"
 #define VAE_FILE  GOLDEN "models/single-vae.safetensors"
 #define FOLDER    GOLDEN "models/single"
+#define LORA      GOLDEN "loras/single.safetensors"
 #define MOTION    GOLDEN "models/single-motion.safetensors"
 
 static AdContext *ctx;
@@ -244,6 +245,51 @@ static void what_is_not_used_is_said(void)
     CHECK_CONTAINS(render_log(), "1 tensors are not used, e.g. \"strange\"");
 }
 
+/* Frames after other LoRA files were put in. */
+static uint8_t *adapted(const char *model, size_t *n)
+{
+    AdModel *m = NULL;
+    AdSession *s = NULL;
+    AdSessionParams p;
+    uint8_t *frames;
+
+    use(model, NULL, FOLDER "/tokenizer");
+    CHECK_STATUS(ad_model_load(ctx, &m, &the_case.model), AD_OK);
+    p = render_params(m, &the_case);
+    CHECK_STATUS(ad_session_create(m, &s, &p), AD_OK);
+    *n = (size_t)p.frames * (size_t)p.width * (size_t)p.height * 3;
+    frames = malloc(*n);
+    if (ad_model_adapt(m, LORA, NULL) < 0)
+        FAIL("%s", ad_context_error(ctx));
+    CHECK_STATUS(render_clip(s, &the_case.clip, &p, frames), AD_OK);
+    ad_session_destroy(&s);
+    ad_model_destroy(&m);
+    return frames;
+}
+
+static void loras_find_their_layers(void)
+{
+    size_t n, m, k, l;
+    uint8_t *folder, *file, *later, *without;
+
+    use(FOLDER, NULL, NULL);
+    without = rendered(&l);
+    the_case.model.lora = LORA;
+    folder = rendered(&n);
+    use(SINGLE, NULL, FOLDER "/tokenizer");
+    the_case.model.lora = LORA;
+    file  = rendered(&m);
+    later = adapted(SINGLE, &k);
+    CHECK(n == m && n == k && n == l);
+    CHECK(!memcmp(file, folder, n));
+    CHECK(!memcmp(later, folder, n));
+    CHECK(memcmp(without, folder, n));
+    free(folder);
+    free(file);
+    free(later);
+    free(without);
+}
+
 /* Another schedule's marks: empty tensors. */
 static void v_prediction_is_marked(void)
 {
@@ -267,9 +313,15 @@ static void v_prediction_is_marked(void)
 
 /* ---- the VAE ------------------------------------------------------------------------------ */
 
+static const char *vae_with(const char *from, const char *to)
+{
+    return scratch_renamed("v.safetensors", VAE_FILE, from, to);
+}
+
 static void a_vae_may_be_any_file(void)
 {
-    const char *without = scratch_renamed("bare.safetensors", SINGLE, "first_stage_model.", "elsewhere.");
+    const char *without = scratch_renamed("bare.safetensors", SINGLE, "first_stage_model.",
+                                          "elsewhere.");
     const char *prefixed = scratch_renamed("vae.safetensors", VAE_FILE, "\"decoder.",
                                    "\"first_stage_model.decoder.");
 
@@ -285,13 +337,12 @@ static void a_vae_may_be_any_file(void)
     is_refused(AD_ERR_FORMAT, without, without, "no VAE in it; it is a Stable Diffusion 1.x model");
     is_refused(AD_ERR_FORMAT, SINGLE, MOTION, "no VAE in it; it is a motion module (for the option "
                "motion_adapter)");
-    is_refused(AD_ERR_FORMAT, SINGLE, scratch_renamed("v.safetensors", VAE_FILE, "decoder.conv_in.weight",
-                                              "decoder.conv_out.other"), "the VAE is not complete");
-    is_refused(AD_ERR_UNSUPPORTED, SINGLE, scratch_renamed("v.safetensors", VAE_FILE, "[32,4,3,3]",
-                                                   "[8,16,3,3]"), "latent_channels is 16; a VAE of "
-               "this family has 4");
-    is_refused(AD_ERR_FORMAT, SINGLE, scratch_renamed("v.safetensors", VAE_FILE, "up.2.block.1.norm1",
-                                              "up.2.block.1.norm"), "VAE: 2 tensors missing");
+    is_refused(AD_ERR_FORMAT, SINGLE, vae_with("decoder.conv_in.weight", "decoder.conv_out.other"),
+               "the VAE is not complete");
+    is_refused(AD_ERR_UNSUPPORTED, SINGLE, vae_with("[32,4,3,3]", "[8,16,3,3]"),
+               "latent_channels is 16; a VAE of this family has 4");
+    is_refused(AD_ERR_FORMAT, SINGLE, vae_with("up.2.block.1.norm1", "up.2.block.1.norm"),
+               "VAE: 2 tensors missing");
 }
 
 /* ---- refusals ----------------------------------------------------------------------------- */
@@ -346,7 +397,7 @@ static void other_files_are_refused_by_name(void)
         { GOLDEN "loras/peft.safetensors", "it is a LoRA (for the option lora)" },
         { GOLDEN "embeddings/two.safetensors", "it is a textual inversion (for the option" },
         { FOLDER "/text_encoder/model.safetensors", "it is a text encoder" },
-        { FOLDER "/unet/diffusion_pytorch_model.safetensors", "it is the UNet of a diffusers folder" },
+        { FOLDER "/unet/diffusion_pytorch_model.safetensors", "it is the UNet of a diffusers" },
         { GOLDEN "blocks.safetensors", "no Stable Diffusion 1.x model in it" },
     };
 
@@ -374,6 +425,7 @@ int main(void)
     RUN(a_text_encoder_needs_no_prefix);
     RUN(a_tokenizer_lies_beside_the_file);
     RUN(what_is_not_used_is_said);
+    RUN(loras_find_their_layers);
     RUN(v_prediction_is_marked);
     RUN(a_vae_may_be_any_file);
     RUN(relatives_are_refused_by_name);

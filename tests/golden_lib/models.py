@@ -270,6 +270,7 @@ def single():
     save_base(FOLDER / "single", parts, PNDMScheduler(steps_offset=1))
     formats.write_json(FOLDER / "single/scheduler/scheduler_config.json", SD15_SCHEDULER)
     formats.original_adapter_file(m, "single-motion.safetensors")
+    formats.picture_lora(parts, "loras/single.safetensors", rank=1, seed=15, kohya=True)
     ldm.write(parts, "single")
     ldm.names_of_sd15()
 
