@@ -17,7 +17,7 @@ static const struct Known {
     { "^model.diffusion_model.", "time_stack.", AD_FILE_OTHER, "a Stable Video Diffusion model" },
     { "^conditioner.embedders.", NULL, AD_FILE_OTHER, "a Stable Diffusion XL model" },
     { "^model.diffusion_model.label_emb.", NULL, AD_FILE_OTHER, "a Stable Diffusion XL model" },
-    { "^cond_stage_model.model.", NULL, AD_FILE_OTHER, "a Stable Diffusion 2.x model" },
+    { "^cond_stage_model.model.", NULL, AD_FILE_SECOND, "a Stable Diffusion 2.x model" },
     { "lora_controlnet", NULL, AD_FILE_OTHER, "a Control-LoRA" },
     { "^model.diffusion_model.input_blocks.", NULL, AD_FILE_CHECKPOINT,
       "a Stable Diffusion 1.x model (for the option model)" },
@@ -190,8 +190,9 @@ AdStatus ad_vae_file_look(AdContext *ctx, const char *path, bool *prefixed)
         return st;
     kind = ad_recognize(f, &what);
     *prefixed = occurs(f, "^first_stage_model.") || occurs(f, "^vae.");
-    if (kind != AD_FILE_VAE && !(kind == AD_FILE_CHECKPOINT && *prefixed))
-        st = ad_not_in_it(ctx, f, "VAE");
+    if (kind != AD_FILE_VAE &&
+        !(*prefixed && (kind == AD_FILE_CHECKPOINT || kind == AD_FILE_SECOND)))
+        st = ad_not_in_it(ctx, f, "VAE of Stable Diffusion 1.x");
     ad_tensor_file_close(&f);
     return st;
 }

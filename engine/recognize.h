@@ -11,6 +11,7 @@
 typedef enum AdFileKind {
     AD_FILE_OTHER,              /* known or not: nothing that a model is loaded from */
     AD_FILE_CHECKPOINT,         /* a whole Stable Diffusion 1.x in one file          */
+    AD_FILE_SECOND,             /* a Stable Diffusion 2.x: its VAE is that of 1.x     */
     AD_FILE_VAE, AD_FILE_MOTION
 } AdFileKind;
 

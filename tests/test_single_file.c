@@ -324,6 +324,7 @@ static void a_vae_may_be_any_file(void)
                                           "elsewhere.");
     const char *prefixed = scratch_renamed("vae.safetensors", VAE_FILE, "\"decoder.",
                                    "\"first_stage_model.decoder.");
+    const char *path;
 
     is_refused(AD_ERR_INVALID, without, NULL, "bare.safetensors: a checkpoint without a VAE; give "
                "one with the option vae");
@@ -334,9 +335,15 @@ static void a_vae_may_be_any_file(void)
     same_clip(without, SINGLE, FOLDER "/tokenizer");
     same_clip(without, scratch_renamed("p.safetensors", prefixed, "\"post_quant",
                                "\"first_stage_model.post_quant"), FOLDER "/tokenizer");
-    is_refused(AD_ERR_FORMAT, without, without, "no VAE in it; it is a Stable Diffusion 1.x model");
-    is_refused(AD_ERR_FORMAT, SINGLE, MOTION, "no VAE in it; it is a motion module (for the option "
-               "motion_adapter)");
+    is_refused(AD_ERR_FORMAT, without, without, "no VAE of Stable Diffusion 1.x in it; it is a "
+               "Stable Diffusion 1.x model (for the option model)");
+    is_refused(AD_ERR_FORMAT, SINGLE, MOTION, "no VAE of Stable Diffusion 1.x in it; it is a "
+               "motion module (for the option motion_adapter)");
+    path = scratch_renamed("2.safetensors", SINGLE, "cond_stage_model.transformer.",
+                           "cond_stage_model.model.");
+    same_clip(without, path, FOLDER "/tokenizer");
+    path = scratch_renamed("xl.safetensors", SINGLE, "cond_stage_model.", "conditioner.embedders.");
+    is_refused(AD_ERR_FORMAT, SINGLE, path, "in it; it is a Stable Diffusion XL model");
     is_refused(AD_ERR_FORMAT, SINGLE, vae_with("decoder.conv_in.weight", "decoder.conv_out.other"),
                "the VAE is not complete");
     is_refused(AD_ERR_UNSUPPORTED, SINGLE, vae_with("[32,4,3,3]", "[8,16,3,3]"),
