@@ -479,6 +479,8 @@ static void the_golden_lora_is_taken(AdPrecision precision)
     uint8_t *loaded, *without;
     AdSessionParams p;
 
+    if (precision == AD_PRECISION_BF16 && !ctx->backend->cls->supports(ctx->backend, AD_BF16))
+        SKIP("this processor has no bf16");
     render_small(&small);
     small.model.precision = precision;
     without = render(ctx, &small, &bytes);
