@@ -23,6 +23,14 @@
 #define AD_CAP_CHUNKS      64               /* of 75 tokens, in a weighted prompt */
 #define AD_CAP_VECTORS     75               /* of one textual inversion       */
 #define AD_CAP_ADAPTERS    64u              /* in one list                    */
+#define AD_CAP_ZIP_ENTRIES 65536u           /* of a torch file                */
+#define AD_CAP_DIRECTORY   (8u << 20)       /* of all its entries, bytes      */
+#define AD_CAP_PICKLE      (16u << 20)      /* data.pkl, bytes                */
+#define AD_CAP_OPCODES     8000000u
+#define AD_CAP_CELLS       2000000u         /* on stack, in memo and containers, together */
+#define AD_CAP_NESTING     64               /* of containers, and of open marks */
+#define AD_CAP_NAMES       (8u << 20)       /* bytes of a torch file's tensor names */
+#define AD_CAP_REPEATED    (1u << 20)       /* bytes of a tensor larger than its storage */
 #define AD_CAP_FIELD       65536            /* integers of architecture configs */
 
 #endif

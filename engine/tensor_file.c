@@ -51,27 +51,52 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const AdEntry *)a)->name, ((const AdEntry *)b)->name);
 }
 
+/* What torch.save wrote before version 1.6: pickles one behind the other, first a number. Another
+ * pickle begins like the header length of a safetensors file, which then is too large. */
+static const char *other_pickle(const AdFile *file, const unsigned char *head, size_t n)
+{
+    static const unsigned char magic[] = { 0x80, 2, 0x8a, 10, 'l', 0xfc, 0x9c, 'F', 0xf9, ' ' };
+    uint64_t length = 0;
+
+    for (size_t i = AD_MIN(n, 8); i-- > 0; )
+        length = length << 8 | head[i];
+    if (n >= sizeof(magic) && !memcmp(head, magic, sizeof(magic)))
+        return "written in the form of PyTorch before 1.6, which is not read; load and save it "
+               "with a newer one, or convert it to safetensors";
+    if (n >= 3 && head[0] == 0x80 && head[1] >= 2 && head[1] <= 5 && head[2] >= ' ' &&
+        length > file->size)
+        return "a bare pickle, which is not read; convert it to safetensors";
+    return NULL;
+}
+
+static AdStatus read_entries(AdContext *ctx, AdTensorFile *f)
+{
+    unsigned char head[64];
+    size_t n = (size_t)AD_MIN(f->file->size, sizeof(head));
+    const char *special;
+    AdStatus st = ad_file_read(ctx, f->file, 0, head, n);
+
+    if (st < 0)
+        return st;
+    if ((special = ad_file_special(head, n)))
+        return ad_fail(ctx, AD_ERR_FORMAT, "%.200s: %s", f->file->path, special);
+    if ((special = other_pickle(f->file, head, n)))
+        return ad_fail(ctx, AD_ERR_UNSUPPORTED, "%.160s: %s", f->file->path, special);
+    if (n >= 4 && !memcmp(head, "PK\3\4", 4))
+        return ad_torch_file_read(ctx, f);
+    return ad_safetensors_read(ctx, f);
+}
+
 AdStatus ad_tensor_file_open(AdContext *ctx, AdTensorFile **out, const char *path)
 {
     AdTensorFile *f = ad_alloc(sizeof(*f));
-    unsigned char head[64];
-    const char *special;
-    size_t n;
     AdStatus st = f ? AD_OK : ad_fail_nomem(ctx, "a tensor file");
 
     *out = NULL;
     if (st >= 0)
         st = ad_file_open(ctx, &f->file, path);
-    n = st >= 0 ? (size_t)AD_MIN(f->file->size, sizeof(head)) : 0;
     if (st >= 0)
-        st = ad_file_read(ctx, f->file, 0, head, n);
-    if (st >= 0 && (special = ad_file_special(head, n)))
-        st = ad_fail(ctx, AD_ERR_FORMAT, "%.200s: %s", path, special);
-    if (st >= 0 && n >= 4 && !memcmp(head, "PK\3\4", 4))
-        st = ad_fail(ctx, AD_ERR_UNSUPPORTED, "%.200s: a zip file (PyTorch checkpoint); convert it "
-                     "to safetensors", path);
-    if (st >= 0)
-        st = ad_safetensors_read(ctx, f);
+        st = read_entries(ctx, f);
     if (st >= 0 && f->count) {                      /* qsort wants no NULL */
         qsort(f->entries, f->count, sizeof(*f->entries), by_name);
         for (size_t i = 1; i < f->count && st >= 0; i++)
@@ -98,6 +123,7 @@ void ad_tensor_file_close(AdTensorFile **file)
     ad_file_close(&f->file);
     ad_free(f->header);
     ad_free(f->entries);
+    ad_free(f->strides);
     ad_free(f->metadata);
     ad_free(f);
 }
@@ -177,12 +203,63 @@ static void to_floats(float *out, AdDtype dtype, const unsigned char *p, size_t 
     }
 }
 
+/* A tensor that is a view: spread, turned or repeated numbers of a storage. */
+typedef struct Gather {
+    const AdTensorFile *file;
+    const AdEntry      *e;
+    unsigned char      *span;           /* from its first number to its last; NULL: too far apart */
+    unsigned char       one[8];
+    int64_t             at[AD_CAP_RANK];        /* the current place */
+} Gather;
+
+/* The next place, the last axis first; its distance from the first number. */
+static uint64_t advance(Gather *g)
+{
+    uint64_t offset = 0;
+    int i = g->e->rank - 1;
+
+    for (; i >= 0 && ++g->at[i] == g->e->shape[i]; i--)
+        g->at[i] = 0;
+    for (i = 0; i < g->e->rank; i++)
+        offset += (uint64_t)(g->at[i] * g->e->stride[i]);
+    return offset;
+}
+
+static AdStatus read_view(AdContext *ctx, const AdTensorFile *f, const AdEntry *e, float *out)
+{
+    enum { SPAN = 64 << 20 };
+    Gather g = { .file = f, .e = e };
+    size_t size = dtypes[e->dtype].bytes, n = (size_t)ad_entry_count(e);
+    uint64_t reach = size, offset = 0;
+    AdStatus st = AD_OK;
+
+    for (int i = 0; i < e->rank; i++)               /* checked when the file was opened */
+        reach += (uint64_t)((e->shape[i] - 1) * e->stride[i]) * size;
+    if (reach <= SPAN) {
+        g.span = ad_alloc_raw((size_t)reach);
+        st = g.span ? ad_file_read(ctx, f->file, e->offset, g.span, (size_t)reach)
+                    : ad_fail_nomem(ctx, "reading a tensor");
+    }
+    for (size_t i = 0; i < n && st >= 0; i++) {
+        const unsigned char *from = g.span ? g.span + offset * size : g.one;
+
+        if (!g.span)
+            st = ad_file_read(ctx, f->file, e->offset + offset * size, g.one, size);
+        to_floats(out + i, e->dtype, from, 1);
+        offset = advance(&g);
+    }
+    ad_free(g.span);
+    return st;
+}
+
 AdStatus ad_entry_read(AdContext *ctx, const AdTensorFile *f, const AdEntry *e, float *out)
 {
     enum { PIECE = 1 << 20 };
     unsigned char *piece;
     AdStatus st = AD_OK;
 
+    if (e->stride)
+        return read_view(ctx, f, e, out);
     if (e->dtype == AD_DT_F32)
         return ad_file_read(ctx, f->file, e->offset, out, (size_t)e->bytes);
     piece = ad_alloc_raw(PIECE);

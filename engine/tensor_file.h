@@ -1,7 +1,7 @@
 /* tensor_file.h - named tensors in a file, whatever its format.
  *
- * A reader (safetensors.c) checks the whole header, then entries are read one by one. Nothing is
- * allocated from a claimed size before the bytes present bound it.
+ * A reader (safetensors.c, torch_file.c) checks the whole header, then entries are read one by one.
+ * Nothing is allocated from a claimed size before the bytes present bound it.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #ifndef AD_TENSOR_FILE_H
 #define AD_TENSOR_FILE_H
@@ -19,7 +19,8 @@ typedef struct AdEntry {
     AdDtype     dtype;
     int         rank;
     int64_t     shape[AD_CAP_RANK];
-    uint64_t    offset, bytes;      /* in the file              */
+    uint64_t    offset, bytes;      /* of the first number in the file; of all its numbers */
+    const int64_t *stride;          /* of each axis, in numbers; NULL: one behind the other */
 } AdEntry;
 
 typedef struct AdMetadata { const char *key, *value; } AdMetadata;
@@ -27,7 +28,8 @@ typedef struct AdMetadata { const char *key, *value; } AdMetadata;
 typedef struct AdTensorFile {
     AdFile     *file;
     char       *header;             /* text the names point into */
-    size_t      header_bytes;
+    size_t      header_bytes;       /* of a safetensors file     */
+    int64_t   (*strides)[AD_CAP_RANK];
     AdEntry    *entries;            /* sorted by name            */
     size_t      count, room;
     AdMetadata *metadata;
@@ -46,7 +48,7 @@ void     ad_tensor_file_close(AdTensorFile **file);
 const AdEntry *ad_tensor_file_find(const AdTensorFile *file, const char *name);
 const char    *ad_tensor_file_metadata(const AdTensorFile *file, const char *key);
 
-/* All numbers of an entry as floats, in file order. Floating types and integers are accepted. */
+/* All numbers of an entry as floats, row by row. Floating types and integers are accepted. */
 AdStatus ad_entry_read(AdContext *ctx, const AdTensorFile *file, const AdEntry *entry, float *out);
 
 /* How many numbers the entry has; shapes are checked, so the product fits. */
@@ -59,7 +61,8 @@ const char *ad_entry_shape(const AdEntry *entry, char *out);
 size_t      ad_dtype_bytes(AdDtype dtype);
 const char *ad_dtype_name(AdDtype dtype);
 
-/* The reader of one format: fill entries and metadata of a file that is open. */
+/* The readers of one format each: fill entries and metadata of a file that is open. */
 AdStatus ad_safetensors_read(AdContext *ctx, AdTensorFile *file);
+AdStatus ad_torch_file_read(AdContext *ctx, AdTensorFile *file);
 
 #endif

@@ -41,6 +41,8 @@ AdStatus ad_hash_file(AdContext *ctx, const AdTensorFile *f, uint64_t *hash)
         *hash = ad_hash_bytes(*hash, e->name, strlen(e->name));
         *hash = ad_hash_bytes(*hash, e->shape, (size_t)e->rank * sizeof(e->shape[0]));
         *hash = ad_hash_bytes(*hash, &e->offset, sizeof(e->offset));
+        if (e->stride)
+            *hash = ad_hash_bytes(*hash, e->stride, (size_t)e->rank * sizeof(e->stride[0]));
     }
     for (uint64_t i = 0; i < SAMPLES && data >= BYTES && st >= 0; i++) {
         st = ad_file_read(ctx, f->file, 8 + f->header_bytes + (data - BYTES) / (SAMPLES - 1) * i,

@@ -3,8 +3,8 @@
 
     python tests/make_golden.py [PART ...]
 
-The parts: blocks, tokenizer, models, clips, weighted, embeddings, schedulers; nothing named: all of
-them. `clips`, `weighted` and `embeddings` read what `models` has written.
+The parts: blocks, tokenizer, models, clips, weighted, embeddings, torch_files, schedulers; nothing
+named: all of them. `clips`, `weighted` and `embeddings` read what `models` has written.
 
 Everything comes from the real diffusers and transformers classes, in double precision where it
 can be, in exactly the versions of golden_lib/pins.py. Two runs write the same bytes. The tests
@@ -48,6 +48,11 @@ def embeddings():
     embeddings.write()
 
 
+def torch_files():
+    from golden_lib import torch_files
+    torch_files.write()
+
+
 def schedulers():
     """Tables computed by an independent implementation; nothing here writes them again."""
     digest = hashlib.sha256((pins.GOLDEN / "scheduler_tables.json").read_bytes()).hexdigest()
@@ -56,7 +61,7 @@ def schedulers():
 
 
 PARTS = {f.__name__: f for f in (blocks, tokenizer, models, clips, weighted, embeddings,
-                                schedulers)}
+                                torch_files, schedulers)}
 
 
 def main():

@@ -280,12 +280,6 @@ static void clip_is_the_reference(const char *list)
 
 static void a_torch_file_gives_the_same_clip(void)
 {
-    AdTensorFile *f = NULL;
-    AdStatus st = ad_tensor_file_open(&quiet, &f, GOLDEN "embeddings/two.pt");
-
-    ad_tensor_file_close(&f);
-    if (st == AD_ERR_UNSUPPORTED)
-        SKIP("torch files are not read yet");
     clip_is_the_reference("<one>@" GOLDEN "embeddings/one.safetensors|"
                           "<three>@" GOLDEN "embeddings/three.safetensors|"
                           "two-vec@" GOLDEN "embeddings/two.pt");

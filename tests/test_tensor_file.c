@@ -206,8 +206,11 @@ static const struct Other {
     { "a web page without a type", "<html><body>", 12, AD_ERR_FORMAT, "a web page" },
     { "a gzip file", "\x1f\x8b\x08\0\0\0\0\0\0\3", 10, AD_ERR_FORMAT, "gzip" },
     { "a GGUF file", "GGUF\3\0\0\0\0\0\0\0", 12, AD_ERR_FORMAT, "GGUF" },
-    { "a zip file", "PK\3\4\x14\0\0\0\0\0\0\0\0\0\0\0", 16, AD_ERR_UNSUPPORTED,
-      "a zip file (PyTorch checkpoint); convert it to safetensors" },
+    { "the beginning of a zip file", "PK\3\4\x14\0\0\0\0\0\0\0\0\0\0\0", 16, AD_ERR_FORMAT,
+      "zip file: cut off" },
+    { "a bare pickle", "\x80\2}q\0X\1\0\0\0as.", 14, AD_ERR_UNSUPPORTED, "a bare pickle" },
+    { "a safetensors file that begins like a pickle", "\x80\2\0\0\0\0\0\0{}", 10,
+      AD_ERR_FORMAT, "not a safetensors file, or cut off: header of 640 bytes" },
     { "text", "{\"a\": 1, \"b\": 2}", 16, AD_ERR_FORMAT, "not a safetensors file" },
 };
 
