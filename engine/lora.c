@@ -1,7 +1,7 @@
-/* lora.c - low-rank changes to weights; see lora.h.
+/* lora.c - changes to weights; see lora.h.
  *
  * Called by binder.c for every tensor that is loaded, and by adapt.c. What a file's names mean is
- * told by lora_names.c.
+ * told by lora_names.c, what is done to a weight by lycoris.c.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <inttypes.h>
 #include <math.h>
@@ -18,7 +18,8 @@ void ad_patches_close(AdPatches *p)
         ad_tensor_file_close(&p->files[i]);
     for (size_t i = 0; i < p->count; i++) {
         p->patches[i].file = NULL;
-        p->patches[i].down = p->patches[i].up = NULL;
+        p->patches[i].first = p->patches[i].magnitude = NULL;
+        memset(p->patches[i].part, 0, sizeof(p->patches[i].part));
     }
     ad_free(p->files);
     p->files = NULL;
@@ -41,58 +42,108 @@ void ad_patches_free(AdPatches **patches)
 
 /* ---- reading ------------------------------------------------------------------------------ */
 
-/* alpha / rank; 1 where the file has no alpha. */
-static AdStatus file_scale(AdContext *ctx, const AdTensorFile *f, const char *alpha_name,
-                           int64_t rank, double *scale)
+/* One number beside a layer; *value stays where the file has none. */
+static AdStatus number(AdContext *ctx, AdPatch *p, const AdEntry *e, double *value)
 {
-    const AdEntry *e = ad_tensor_file_find(f, alpha_name);
     char shape[AD_ENTRY_TEXT], quoted[AD_QUOTE_TEXT];
-    float alpha;
+    float f;
     AdStatus st;
 
     if (!e)
         return AD_OK;
-    ad_quote(alpha_name, strlen(alpha_name), quoted);
+    p->tensors++;
+    ad_quote(e->name, strlen(e->name), quoted);
     if (ad_entry_count(e) != 1)
         return ad_fail(ctx, AD_ERR_FORMAT, "%.80s: \"%.80s\" is %s; one number is needed",
-                       f->file->path, quoted, ad_entry_shape(e, shape));
-    st = ad_entry_read(ctx, f, e, &alpha);
-    if (st >= 0 && !isfinite(alpha))
-        st = ad_fail(ctx, AD_ERR_FORMAT, "%.80s: \"%.80s\" is not finite", f->file->path, quoted);
+                       p->file->file->path, quoted, ad_entry_shape(e, shape));
+    st = ad_entry_read(ctx, p->file, e, &f);
+    if (st >= 0 && !isfinite(f))
+        st = ad_fail(ctx, AD_ERR_FORMAT, "%.80s: \"%.80s\" is not finite", p->file->file->path,
+                     quoted);
     if (st >= 0)
-        *scale *= (double)alpha / (double)rank;
+        *value = f;
     return st;
 }
 
-static AdStatus add_pair(AdContext *ctx, AdPatches *p, const AdTensorFile *f, const AdEntry *down,
-                         const AdLoraName *name, double scale)
+static const AdEntry *beside(const AdPatch *p, const AdLoraName *name, const char *suffix)
 {
-    const AdEntry *up = ad_tensor_file_find(f, name->up);
-    char shape1[AD_ENTRY_TEXT], shape2[AD_ENTRY_TEXT], quoted[AD_QUOTE_TEXT];
-    void *patches = p->patches;
-    AdStatus st;
+    char full[AD_CAP_NAME + 1];
 
-    ad_quote(down->name, strlen(down->name), quoted);
-    if (!up)
-        return ad_fail(ctx, AD_ERR_FORMAT, "%.100s: \"%s\" has no partner", f->file->path, quoted);
-    if (down->rank < 2 || up->rank < 2 || down->shape[0] < 1 || up->shape[1] != down->shape[0])
-        return ad_fail(ctx, AD_ERR_FORMAT, "%.80s: \"%.80s\": %s and %s are no pair of matrices",
-                       f->file->path, quoted, ad_entry_shape(down, shape1),
-                       ad_entry_shape(up, shape2));
-    st = file_scale(ctx, f, name->alpha, down->shape[0], &scale);
-    if (st < 0)
-        return st;
+    ad_lora_beside(p->first->name, name, suffix, full);
+    return ad_tensor_file_find(p->file, full);
+}
+
+static AdStatus find_parts(AdContext *ctx, AdPatch *p, const AdLoraName *name)
+{
+    const AdLoraDialect *d = name->dialect;
+    char quoted[AD_QUOTE_TEXT];
+
+    for (int i = 0; i < AD_DELTA_PARTS; i++) {
+        p->part[i] = d->suffix[i] ? beside(p, name, d->suffix[i]) : NULL;
+        p->tensors += p->part[i] != NULL;
+        if (!p->part[i] && (d->required >> i & 1))
+            return ad_fail(ctx, AD_ERR_FORMAT, "%.100s: \"%s\" has no partner \"...%s\"",
+                           p->file->file->path,
+                           ad_quote(p->first->name, strlen(p->first->name), quoted),
+                           d->suffix[i] + 1);
+    }
+    return AD_OK;
+}
+
+/* PEFT's magnitudes are of the outputs, whatever their shape. */
+static void find_magnitude(AdPatch *p, const AdLoraName *name)
+{
+    static const char *const peft[] = {
+        ".lora_magnitude_vector", ".lora_magnitude_vector.weight",
+        ".lora_magnitude_vector.default.weight", ".lora_magnitude_vector.default",
+    };
+
+    p->magnitude = beside(p, name, ".dora_scale");
+    for (size_t i = 0; i < AD_COUNT(peft) && !p->magnitude; i++) {
+        p->magnitude = beside(p, name, peft[i]);
+        p->on_output = p->magnitude != NULL;
+    }
+    p->tensors += p->magnitude != NULL;
+}
+
+static AdStatus keep(AdContext *ctx, AdPatches *p, const AdPatch *patch, const char *target)
+{
+    void *patches = p->patches;
+
     if (!ad_grow(&patches, &p->room, p->count + 1, sizeof(*p->patches)))
         return ad_fail_nomem(ctx, "a LoRA");
     p->patches = patches;
-    p->patches[p->count] = (AdPatch){
-        .target = ad_strdup(name->target), .file = f, .down = down, .up = up, .scale = scale,
-        .tensors = 2 + (ad_tensor_file_find(f, name->alpha) != NULL),
-    };
-    if (!p->patches[p->count].target)
-        return ad_fail_nomem(ctx, "a LoRA");
-    p->count++;
-    return AD_OK;
+    p->patches[p->count] = *patch;
+    p->patches[p->count].target = ad_strdup(target);
+    return p->patches[p->count++].target ? AD_OK : ad_fail_nomem(ctx, "a LoRA");
+}
+
+static AdStatus add_patch(AdContext *ctx, AdPatches *p, const AdTensorFile *f, const AdEntry *e,
+                          const AdLoraName *name, double strength)
+{
+    const AdLoraDialect *d = name->dialect;
+    AdPatch patch = { .bias = d->bias, .kind = d->kind, .file = f, .first = e,
+                      .strength = strength, .alpha = NAN, .scale = NAN };
+    double on_input = 0;
+    AdStatus st = find_parts(ctx, &patch, name);
+
+    if (st >= 0 && !d->bias) {
+        find_magnitude(&patch, name);
+        st = number(ctx, &patch, beside(&patch, name, ".alpha"), &patch.alpha);
+        if (st >= 0)
+            st = number(ctx, &patch, beside(&patch, name, ".scale"), &patch.scale);
+    }
+    if (st >= 0 && d->flag)
+        st = number(ctx, &patch, beside(&patch, name, d->flag), &on_input);
+    patch.on_input = on_input != 0;
+    if (st >= 0)
+        st = keep(ctx, p, &patch, name->target);
+    if (st >= 0 && d->kind == &ad_delta_ia3_peft) {
+        patch.bias = patch.optional = true;             /* if the outputs are scaled */
+        patch.tensors = 0;
+        st = keep(ctx, p, &patch, name->target);
+    }
+    return st;
 }
 
 static AdStatus open_file(AdContext *ctx, AdPatches *p, const char *path, AdTensorFile **out)
@@ -111,7 +162,7 @@ static AdStatus open_file(AdContext *ctx, AdPatches *p, const char *path, AdTens
     return st;
 }
 
-/* A file without a pair that is asked for, or with something else in it. */
+/* A file without a change that is asked for, or with something else in it. */
 static AdStatus refuse(AdContext *ctx, const AdTensorFile *f, bool motion, size_t others)
 {
     const char *kind = NULL;
@@ -119,8 +170,8 @@ static AdStatus refuse(AdContext *ctx, const AdTensorFile *f, bool motion, size_
     for (size_t i = 0; i < f->count && !kind; i++)
         kind = ad_lora_other_kind(f->entries[i].name);
     if (kind)
-        return ad_fail(ctx, AD_ERR_UNSUPPORTED, "%.160s: %s file; of LoRA files, those with two "
-                       "matrices a layer are supported", f->file->path, kind);
+        return ad_fail(ctx, AD_ERR_UNSUPPORTED, "%.160s: %s file; this kind of LoRA is not "
+                       "supported", f->file->path, kind);
     if (others && motion)
         return ad_fail(ctx, AD_ERR_FORMAT, "%.160s: not a motion LoRA: this is a LoRA for "
                        "pictures; give it to lora=", f->file->path);
@@ -155,7 +206,7 @@ static AdStatus add_file(AdContext *ctx, AdPatches *p, const AdAdapter *a, bool 
     AdStatus st = open_file(ctx, p, a->path, &f);
 
     for (size_t i = 0; st >= 0 && i < f->count; i++) {
-        if (!motion && ad_lora_other_kind(f->entries[i].name))
+        if (ad_lora_other_kind(f->entries[i].name))
             return refuse(ctx, f, motion, 0);
         if (!ad_lora_name(f->entries[i].name, &name))
             continue;
@@ -164,7 +215,7 @@ static AdStatus add_file(AdContext *ctx, AdPatches *p, const AdAdapter *a, bool 
         others += name.motion != motion;
         wanted += name.motion == motion;
         if (!motion || name.motion)
-            st = add_pair(ctx, p, f, &f->entries[i], &name, a->scale);
+            st = add_patch(ctx, p, f, &f->entries[i], &name, a->scale);
     }
     if (st >= 0 && (!wanted || p->count == before))
         st = refuse(ctx, f, motion, others);
@@ -184,40 +235,80 @@ AdStatus ad_patches_add(AdContext *ctx, AdPatches *p, const AdAdapterList *list,
 
 /* ---- applying ----------------------------------------------------------------------------- */
 
-/* w[out, in] += scale * up[out, rank] down[rank, in] */
-static void multiply_add(float *w, const float *up, const float *down, double scale, int64_t out,
-                         int64_t rank, int64_t in)
+static AdStatus misfit(AdContext *ctx, const AdPatch *p)
 {
-    for (int64_t o = 0; o < out; o++)
-        for (int64_t r = 0; r < rank; r++) {
-            float factor = (float)scale * up[o * rank + r];
-            const float *row = down + r * in;
-            float *to = w + o * in;
+    char shapes[3 * AD_ENTRY_TEXT] = "", shape[AD_ENTRY_TEXT];
+    int64_t inputs = p->first->rank == 2 ? p->first->shape[1] : 0;
+    bool cross = strstr(p->target, "attn2_to_k") || strstr(p->target, "attn2_to_v");
+    const char *family = !cross ? "" : inputs == 1024 ? " (made for Stable Diffusion 2.x?)" :
+                         inputs == 2048 ? " (made for Stable Diffusion XL?)" : "";
 
-            for (int64_t i = 0; i < in; i++)
-                to[i] += factor * row[i];
+    for (int i = 0, n = 0; i < AD_DELTA_PARTS && n < 3; i++)
+        if (p->part[i]) {
+            size_t at = strlen(shapes);
+
+            ad_format(shapes + at, sizeof(shapes) - at, "%s%.40s", n++ ? ", " : "",
+                      ad_entry_shape(p->part[i], shape));
+        }
+    return ad_fail(ctx, AD_ERR_FORMAT, "%.80s: %s of shape %s does not fit %.80s%s",
+                   p->file->file->path, p->kind->name, shapes, p->target, family);
+}
+
+/* The numbers of an entry; NULL and a status where that fails. free() them. */
+static float *read_all(AdContext *ctx, const AdPatch *p, const AdEntry *e, AdStatus *st)
+{
+    float *v = ad_alloc_array((size_t)ad_entry_count(e), sizeof(*v));
+
+    *st = v ? ad_entry_read(ctx, p->file, e, v) : ad_fail_nomem(ctx, "a LoRA");
+    if (*st < 0) {
+        ad_free(v);
+        return NULL;
+    }
+    return v;
+}
+
+static void describe_parts(const AdPatch *p, AdDelta *d)
+{
+    for (int i = 0; i < AD_DELTA_PARTS; i++)
+        if (p->part[i]) {
+            d->part[i].there = true;
+            d->part[i].rank  = p->part[i]->rank;
+            d->part[i].count = ad_entry_count(p->part[i]);
+            memcpy(d->part[i].dim, p->part[i]->shape, sizeof(d->part[i].dim));
         }
 }
 
-static AdStatus apply(AdContext *ctx, AdPatch *p, int64_t out, int64_t in, float *w)
+/* Which axis the magnitudes belong to: [out], [out, 1, ...] or [1, in, ...]. False: neither. */
+static bool magnitude_fits(const AdPatch *p, const AdDelta *d, bool *on_input)
 {
-    int64_t rank = p->down->shape[0];
-    char shape1[AD_ENTRY_TEXT], shape2[AD_ENTRY_TEXT];
-    float *down, *up;
+    const AdEntry *e = p->magnitude;
+    int64_t n = ad_entry_count(e);
+
+    *on_input = !p->on_output && e->rank > 1 && e->shape[0] == 1 && d->out != 1;
+    return n == (*on_input ? d->in : d->out);
+}
+
+static AdStatus apply(AdContext *ctx, AdPatch *p, AdDelta *d, float *w)
+{
+    float *v[AD_DELTA_PARTS] = { NULL }, *lengths = NULL;
+    AdMagnitude magnitude = { NULL };
     AdStatus st = AD_OK;
 
-    if (ad_entry_count(p->down) != rank * in || ad_entry_count(p->up) != out * rank)
-        return ad_fail(ctx, AD_ERR_FORMAT, "%.80s: %s and %s do not fit %.80s", p->file->file->path,
-                       ad_entry_shape(p->down, shape1), ad_entry_shape(p->up, shape2), p->target);
-    down = ad_alloc_array((size_t)(rank * in), sizeof(*down));
-    up   = ad_alloc_array((size_t)(out * rank), sizeof(*up));
-    if (!down || !up)
+    describe_parts(p, d);
+    if (!d->kind->fits(d) || (p->magnitude && !magnitude_fits(p, d, &magnitude.on_input)))
+        return p->optional ? AD_OK : misfit(ctx, p);
+    d->scale = !isnan(p->scale) ? p->scale : isnan(p->alpha) || !d->rank ? 1 :
+               p->alpha / (double)d->rank;
+    for (int i = 0; i < AD_DELTA_PARTS && st >= 0; i++)
+        if (p->part[i])
+            d->part[i].v = v[i] = read_all(ctx, p, p->part[i], &st);
+    if (p->magnitude && st >= 0)
+        magnitude.v = lengths = read_all(ctx, p, p->magnitude, &st);
+    if (st >= 0 && ad_delta_add(d, p->strength, &magnitude, w) < 0)
         st = ad_fail_nomem(ctx, "a LoRA");
-    if (st >= 0) st = ad_entry_read(ctx, p->file, p->down, down);
-    if (st >= 0) st = ad_entry_read(ctx, p->file, p->up, up);
-    if (st >= 0) multiply_add(w, up, down, p->scale, out, rank, in);
-    ad_free(down);
-    ad_free(up);
+    for (int i = 0; i < AD_DELTA_PARTS; i++)
+        ad_free(v[i]);
+    ad_free(lengths);
     p->used = true;
     return st;
 }
@@ -226,25 +317,31 @@ AdStatus ad_patches_apply(AdContext *ctx, AdPatches *p, const char *name, int ra
                           const int64_t *shape, float *w)
 {
     char flat[AD_CAP_NAME + 1];
-    int64_t in = 1;
+    bool bias;
     AdStatus st = AD_OK;
 
-    if (!ad_lora_flat(name, flat))
+    if (!ad_lora_flat(name, flat, &bias))
         return AD_OK;
-    for (int i = 1; i < rank; i++)
-        in *= shape[i];
-    for (size_t i = 0; i < p->count && st >= 0; i++)
-        if (!strcmp(p->patches[i].target, flat))
-            st = apply(ctx, &p->patches[i], shape[0], in, w);
+    for (size_t i = 0; i < p->count && st >= 0; i++) {
+        AdPatch *patch = &p->patches[i];
+        AdDelta d = { .kind = patch->kind, .out = shape[0], .in = rank > 1 ? shape[1] : 1,
+                      .positions = 1, .on_input = patch->on_input };
+
+        for (int k = 2; k < rank; k++)
+            d.positions *= shape[k];
+        if (patch->bias == bias && !strcmp(patch->target, flat))
+            st = apply(ctx, patch, &d, w);
+    }
     return st;
 }
 
 bool ad_patches_touch(const AdPatches *p, const char *name)
 {
     char flat[AD_CAP_NAME + 1];
+    bool bias = false;
 
-    for (size_t i = ad_lora_flat(name, flat) ? 0 : p->count; i < p->count; i++)
-        if (!strcmp(p->patches[i].target, flat))
+    for (size_t i = ad_lora_flat(name, flat, &bias) ? 0 : p->count; i < p->count; i++)
+        if (p->patches[i].bias == bias && !strcmp(p->patches[i].target, flat))
             return true;
     return false;
 }
@@ -268,19 +365,19 @@ static AdStatus check_file(AdContext *ctx, const AdPatches *p, const AdTensorFil
         if (p->patches[i].file == f) {
             const AdPatch *patch = &p->patches[i];
 
-            all++;
+            all     += patch->used || !patch->optional;
             used    += patch->used;
             tensors += (size_t)patch->tensors;
-            if (!patch->used && !example)
-                example = patch->down->name;
+            if (!patch->used && !patch->optional && !example)
+                example = patch->first->name;
         }
     if (all && !used)
         return ad_fail(ctx, AD_ERR_FORMAT, "%.200s: fits no layer of this model", f->file->path);
     if (used < all)
-        ad_log(ctx, AD_LOG_WARNING, "%.160s: applied to %zu of %zu layers; not to \"%.80s\"",
+        ad_log(ctx, AD_LOG_WARNING, "%.160s: applied to %zu of %zu weights; not to \"%.80s\"",
                f->file->path, used, all, ad_quote(example, strlen(example), quoted));
     else
-        ad_log(ctx, AD_LOG_VERBOSE, "%.200s: applied to %zu layers", f->file->path, used);
+        ad_log(ctx, AD_LOG_VERBOSE, "%.200s: applied to %zu weights", f->file->path, used);
     if (tensors < f->count)
         ad_log(ctx, AD_LOG_WARNING, "%.200s: %zu of %zu tensors are not used", f->file->path,
                f->count - tensors, f->count);

@@ -1,20 +1,31 @@
 /* lora.h - changes to weights, found in adapter files and applied while a weight is loaded.
  *
- * Low-rank adaptation (Hu et al. 2021, arXiv 2106.09685): W + scale * up * down. The sum is formed
- * in f32 and rounded once, so nothing is left to do when the model runs.
+ * Low-rank adaptation (Hu et al. 2021, arXiv 2106.09685), W + scale * up * down, and its relatives
+ * (lycoris.h). The sum is formed in f32 and rounded once, so nothing is left to do when the model
+ * runs. Files are applied in the order of the lists: some changes depend on what is there already.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #ifndef AD_LORA_H
 #define AD_LORA_H
 
 #include "adapters.h"
+#include "lycoris.h"
 #include "tensor_file.h"
 
-typedef struct AdPatch {            /* one pair of matrices for one weight */
-    char               *target;     /* the weight: see ad_lora_flat()      */
+typedef struct AdPatch {            /* one change of one weight or bias             */
+    char               *target;     /* the layer: see ad_lora_flat()                */
+    bool                bias;
+    bool                optional;   /* many layers have no such weight              */
+    const AdDeltaKind  *kind;
     const AdTensorFile *file;
-    const AdEntry      *down, *up;  /* [rank, in], [out, rank]             */
-    double              scale;      /* user's scale * alpha / rank         */
-    int                 tensors;    /* of the file: with or without alpha   */
+    const AdEntry      *first;      /* the tensor that stands for it, for messages  */
+    const AdEntry      *part[AD_DELTA_PARTS];
+    const AdEntry      *magnitude;  /* DoRA's; NULL: none                           */
+    bool                on_output;  /* and it is known to belong to the outputs     */
+    bool                on_input;   /* IA3: inputs are scaled                       */
+    double              strength;   /* the user's                                   */
+    double              alpha;      /* to be divided by the rank; NAN: none         */
+    double              scale;      /* in place of alpha / rank; NAN: none          */
+    int                 tensors;    /* of the file, all that belong to it           */
     bool                used;
 } AdPatch;
 
@@ -33,7 +44,7 @@ void ad_patches_free(AdPatches **p);
  * for the other list is refused. */
 AdStatus ad_patches_add(AdContext *ctx, AdPatches *p, const AdAdapterList *list, bool motion);
 
-/* Add the changes for the weight `name` (our spelling, with ".weight" or ".bias") to its floats. */
+/* Make the changes of the weight `name` (our spelling, with ".weight" or ".bias") to its floats. */
 AdStatus ad_patches_apply(AdContext *ctx, AdPatches *p, const char *name, int rank,
                           const int64_t *shape, float *w);
 

@@ -25,32 +25,56 @@ static bool ends(const char *s, const char *with)
 
 /* ---- suffixes ----------------------------------------------------------------------------- */
 
-static const struct { const char *down, *up; } suffixes[] = {
-    { ".lora_A.weight", ".lora_B.weight" },
-    { ".lora_A.default.weight", ".lora_B.default.weight" },
-    { ".lora_A", ".lora_B" },
-    { ".lora_linear_layer.down.weight", ".lora_linear_layer.up.weight" },
-    { ".lora.down.weight", ".lora.up.weight" },
-    { "_lora.down.weight", "_lora.up.weight" },
-    { ".lora_down.weight", ".lora_up.weight" },
+/* Which of a kind's parts must be there: bit i for part i. */
+enum { PAIR = 3, TWO_PAIRS = 15 };
+
+/* Parts in the order of lycoris.h; the first that is named here stands for the layer. */
+static const AdLoraDialect dialects[] = {
+    { &ad_delta_lora, PAIR, false, NULL, { ".lora_A.weight", ".lora_B.weight" } },
+    { &ad_delta_lora, PAIR, false, NULL, { ".lora_A.default.weight", ".lora_B.default.weight" } },
+    { &ad_delta_lora, PAIR, false, NULL, { ".lora_A", ".lora_B" } },
+    { &ad_delta_lora, PAIR, false, NULL,
+      { ".lora_linear_layer.down.weight", ".lora_linear_layer.up.weight" } },
+    { &ad_delta_lora, PAIR, false, NULL, { ".lora.down.weight", ".lora.up.weight" } },
+    { &ad_delta_lora, PAIR, false, NULL, { "_lora.down.weight", "_lora.up.weight" } },
+    { &ad_delta_lora, PAIR, false, NULL,
+      { ".lora_down.weight", ".lora_up.weight", ".lora_mid.weight" } },
+    { &ad_delta_loha, TWO_PAIRS, false, NULL,
+      { ".hada_w1_a", ".hada_w1_b", ".hada_w2_a", ".hada_w2_b", ".hada_t1", ".hada_t2" } },
+    { &ad_delta_lokr, 1, false, NULL,
+      { ".lokr_w1", NULL, NULL, ".lokr_w2", ".lokr_w2_a", ".lokr_w2_b", ".lokr_t2" } },
+    { &ad_delta_lokr, 6, false, NULL,
+      { NULL, ".lokr_w1_a", ".lokr_w1_b", ".lokr_w2", ".lokr_w2_a", ".lokr_w2_b", ".lokr_t2" } },
+    { &ad_delta_full, 1, false, NULL, { ".diff" } },
+    { &ad_delta_full, 1, true, NULL, { ".diff_b" } },
+    { &ad_delta_full, 1, false, NULL, { ".w_norm" } },
+    { &ad_delta_full, 1, true, NULL, { ".b_norm" } },
+    { &ad_delta_ia3, 1, false, ".on_input", { ".weight" } },
+    { &ad_delta_ia3_peft, 1, false, NULL, { ".ia3_l" } },
 };
 
 const char *ad_lora_other_kind(const char *name)
 {
     static const struct { const char *end, *kind; } known[] = {
-        { ".hada_w1_a", "a LoHa" },         { ".lokr_w1", "a LoKr" },
-        { ".lokr_w1_a", "a LoKr" },         { ".oft_blocks", "an OFT" },
-        { ".lora_mid.weight", "a Tucker LoCon" }, { ".dora_scale", "a DoRA" },
-        { ".lora_magnitude_vector", "a DoRA" },
-        { ".lora_magnitude_vector.weight", "a DoRA" },
-        { ".diff", "a full difference" },   { ".w_norm", "a norm difference" },
-        { ".on_input", "an IA3" },          { ".a1.weight", "a GLoRA" },
+        { ".oft_blocks", "an OFT" }, { ".oft_R.weight", "an OFT" }, { ".a1.weight", "a GLoRA" },
+        { ".bias_indices", "a LoRA with a sparse remainder, in a" },
     };
 
     for (size_t i = 0; i < AD_COUNT(known); i++)
         if (ends(name, known[i].end))
             return known[i].kind;
     return NULL;
+}
+
+/* The suffix that tells a layer of this dialect. */
+static const char *anchor(const AdLoraDialect *d)
+{
+    return d->flag ? d->flag : d->suffix[0] ? d->suffix[0] : d->suffix[1];
+}
+
+void ad_lora_beside(const char *name, const AdLoraName *n, const char *suffix, char *out)
+{
+    ad_format(out, AD_CAP_NAME + 1, "%.*s%s", (int)n->stem, name, suffix);
 }
 
 /* ---- the original repository's order ------------------------------------------------------ */
@@ -136,15 +160,16 @@ bool ad_lora_is_text(const char *flat)
     return starts(flat, "text_model_");
 }
 
-bool ad_lora_flat(const char *name, char *out)
+bool ad_lora_flat(const char *name, char *out, bool *bias)
 {
-    size_t n = strlen(name);
+    size_t n = strlen(name), m = ends(name, ".weight") ? 7 : ends(name, ".bias") ? 5 : 0;
 
-    if (!ends(name, ".weight") || n > AD_CAP_NAME)
+    if (!m || n > AD_CAP_NAME)
         return false;
     ad_format(out, AD_CAP_NAME + 1, "%s%.*s", starts(name, "encoder.layers.") ? "text_model." : "",
-              (int)(n - 7), name);
+              (int)(n - m), name);
     flatten(out);
+    *bias = m == 5;
     return true;
 }
 
@@ -181,7 +206,7 @@ static void layer(char *path, AdLoraName *out)
         out->other_encoder = true;
     else if (cut(path, "lora_te1_") || cut(path, "lora_te_") || cut(path, "text_encoder."))
         text_layer(path);
-    else if (cut(path, "lora_unet_"))
+    else if (cut(path, "lora_unet_") || cut(path, "lycoris_"))
         ;
     else
         cut(path, "unet.");
@@ -199,16 +224,14 @@ bool ad_lora_name(const char *name, AdLoraName *out)
 {
     size_t n = strlen(name), m = 0, i = 0;
 
-    for (; i < AD_COUNT(suffixes); i++)
-        if (ends(name, suffixes[i].down)) {
-            m = n - strlen(suffixes[i].down);
+    for (; i < AD_COUNT(dialects); i++)
+        if (ends(name, anchor(&dialects[i]))) {
+            m = n - strlen(anchor(&dialects[i]));
             break;
         }
     if (!m || n + 64 > AD_CAP_NAME)             /* room for what is put in the place of names */
         return false;
-    *out = (AdLoraName){ 0 };
-    ad_format(out->up, sizeof(out->up), "%.*s%s", (int)m, name, suffixes[i].up);
-    ad_format(out->alpha, sizeof(out->alpha), "%.*s.alpha", (int)m, name);
+    *out = (AdLoraName){ .dialect = &dialects[i], .stem = m };
     ad_format(out->target, sizeof(out->target), "%.*s", (int)m, name);
     layer(out->target, out);
     return true;

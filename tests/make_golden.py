@@ -3,8 +3,8 @@
 
     python tests/make_golden.py [PART ...]
 
-The parts: blocks, tokenizer, models, clips, weighted, embeddings, torch_files, schedulers; nothing
-named: all of them. `clips`, `weighted` and `embeddings` read what `models` has written.
+The parts: blocks, tokenizer, models, lycoris, clips, weighted, embeddings, torch_files, schedulers;
+nothing named: all of them. `clips`, `weighted` and `embeddings` read what `models` has written.
 
 Everything comes from the real diffusers and transformers classes, in double precision where it
 can be, in exactly the versions of golden_lib/pins.py. Two runs write the same bytes. The tests
@@ -31,6 +31,11 @@ def tokenizer():
 def models():
     from golden_lib import models
     models.write()
+
+
+def lycoris():
+    from golden_lib import lycoris
+    lycoris.write()
 
 
 def clips():
@@ -60,7 +65,7 @@ def schedulers():
     print("  scheduler_tables.json is the published one")
 
 
-PARTS = {f.__name__: f for f in (blocks, tokenizer, models, clips, weighted, embeddings,
+PARTS = {f.__name__: f for f in (blocks, tokenizer, models, lycoris, clips, weighted, embeddings,
                                 torch_files, schedulers)}
 
 

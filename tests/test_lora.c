@@ -40,31 +40,41 @@ static const char *peft_pair(void)
     return pair("peft.safetensors", LAYER ".lora_A.weight", LAYER ".lora_B.weight");
 }
 
-/* A copy of the adapter whose weight is W + scale * up * down. */
-static const char *merged(double scale)
+/* A copy of the adapter with n numbers added to one of its tensors. */
+static const char *with_sum(const char *name, const float *delta, size_t n)
 {
     AdContext quiet = { 0 };
     AdTensorFile *f = NULL;
     const AdEntry *e = NULL;
     float weight[WIDTH * WIDTH];
-    size_t n;
+    size_t size;
     char *all;
 
     scratch_copy("merged", GOLDEN "models/plain-motion");
-    all = slurp(scratch("merged" ADAPTER), &n);
+    all = slurp(scratch("merged" ADAPTER), &size);
     if (ad_tensor_file_open(&quiet, &f, scratch("merged" ADAPTER)) < 0 ||
-        !(e = ad_tensor_file_find(f, LAYER ".weight")) ||
-        ad_entry_read(&quiet, f, e, weight) < 0 || e->bytes != sizeof(weight))
-        die("no " LAYER);
+        !(e = ad_tensor_file_find(f, name)) || e->bytes != n * sizeof(*weight) ||
+        n > AD_COUNT(weight) || ad_entry_read(&quiet, f, e, weight) < 0)
+        die(name);
+    for (size_t i = 0; i < n; i++)
+        weight[i] += delta[i];
+    memcpy(all + e->offset, weight, n * sizeof(*weight));
+    ad_tensor_file_close(&f);
+    scratch_write("merged" ADAPTER, all, size);
+    free(all);
+    return scratch("merged");
+}
+
+/* The same whose weight is W + scale * up * down. */
+static const char *merged(double scale)
+{
+    float delta[WIDTH * WIDTH] = { 0 };
+
     for (int o = 0; o < WIDTH; o++)
         for (int i = 0; i < WIDTH; i++)
             for (int r = 0; r < RANK; r++)
-                weight[o * WIDTH + i] += (float)scale * up[o * RANK + r] * down[r * WIDTH + i];
-    memcpy(all + e->offset, weight, sizeof(weight));
-    ad_tensor_file_close(&f);
-    scratch_write("merged" ADAPTER, all, n);
-    free(all);
-    return scratch("merged");
+                delta[o * WIDTH + i] += (float)scale * up[o * RANK + r] * down[r * WIDTH + i];
+    return with_sum(LAYER ".weight", delta, AD_COUNT(delta));
 }
 
 /* ---- rendering ---------------------------------------------------------------------------- */
@@ -156,6 +166,33 @@ static void files_add_up(void)
     nearly(with(list("%s@0.5|%s@0.25", path, path)), one, "a half and a quarter");
     free(one);
     nearly(with(list("%s@1|%s@-1", path, path)), plain, "one and minus one");
+}
+
+#define NORM "down_blocks.0.motion_modules.0.transformer_blocks.0.norm1"
+#define OUT  "down_blocks.0.motion_modules.0.transformer_blocks.0.attn1.to_out.0"
+
+/* Norms, biases and whole differences. */
+static const struct { const char *suffix, *name; size_t n; } differences[] = {
+    { NORM ".w_norm", NORM ".weight", WIDTH }, { NORM ".b_norm", NORM ".bias", WIDTH },
+    { OUT ".diff_b", OUT ".bias", WIDTH }, { OUT ".diff", OUT ".weight", WIDTH * WIDTH },
+};
+
+static void is_a_difference(size_t i)
+{
+    static float delta[WIDTH * WIDTH];
+    TensorWriter w = { 0 };
+    uint8_t *wanted;
+
+    for (size_t k = 0; k < AD_COUNT(delta); k++)
+        delta[k] = 2 * down[k % AD_COUNT(down)] + (float)k / AD_COUNT(delta);
+    tensors_add(&w, differences[i].suffix, "F32", differences[i].n > WIDTH ? 2 : 1,
+                (int64_t[]){ WIDTH, WIDTH }, delta, differences[i].n * sizeof(*delta));
+    render_small(&small);
+    small.model.motion_adapter = with_sum(differences[i].name, delta, differences[i].n);
+    wanted = render(ctx, &small, &bytes);
+    CHECK(wanted && memcmp(wanted, plain, bytes));
+    exactly(with(tensors_write(&w, "difference.safetensors")), wanted, differences[i].name);
+    free(wanted);
 }
 
 static const struct { const char *down, *up; } spellings[] = {
@@ -376,8 +413,8 @@ static void wrong_pictures_loras_are_refused(void)
     lora_refused(picture_pair("o.safetensors", "lora_unet_up_blocks_9_attentions_0_proj_in", 0),
                  AD_ERR_FORMAT, "fits no layer");
     lora_refused(picture_pair("nan.safetensors", SPATIAL, NAN), AD_ERR_FORMAT, "not finite");
-    tensors_add(&w, "lora_unet_conv_in.hada_w1_a", "F32", 2, (int64_t[]){ 4, 2 }, zeros, 32);
-    lora_refused(tensors_write(&w, "loha.safetensors"), AD_ERR_UNSUPPORTED, "a LoHa file");
+    tensors_add(&w, "lora_unet_conv_in.oft_blocks", "F32", 3, (int64_t[]){ 4, 2, 2 }, zeros, 64);
+    lora_refused(tensors_write(&w, "oft.safetensors"), AD_ERR_UNSUPPORTED, "an OFT file");
 }
 
 static void what_is_taken_is_counted(void)
@@ -387,7 +424,7 @@ static void what_is_taken_is_counted(void)
 
     render_log();
     free(with_both(path, NULL));
-    CHECK_CONTAINS(render_log(), "a.safetensors: applied to 1 layers");
+    CHECK_CONTAINS(render_log(), "a.safetensors: applied to 1 weights");
     tensors_add(&w, SPATIAL ".lora_A.weight", "F32", 2, (int64_t[]){ RANK, WIDTH }, down,
                 sizeof(down));
     tensors_add(&w, SPATIAL ".lora_B.weight", "F32", 2, (int64_t[]){ WIDTH, RANK }, up,
@@ -470,6 +507,25 @@ static void a_running_model_takes_other_lists(void)
     adapts(half, b);
     end_session();
     free(a), free(b);
+}
+
+/* The vectors too are written again when the list changes. */
+static void norms_change_while_running(void)
+{
+    TensorWriter w = { 0 };
+    char path[256];
+    uint8_t *wanted;
+
+    tensors_add(&w, NORM ".w_norm", "F32", 1, (int64_t[]){ WIDTH }, down, WIDTH * 4);
+    tensors_add(&w, NORM ".b_norm", "F32", 1, (int64_t[]){ WIDTH }, up, WIDTH * 4);
+    snprintf(path, sizeof(path), "%s", tensors_write(&w, "norm.safetensors"));
+    wanted = with(path);
+    start_session(NULL);
+    adapts(path, wanted);
+    adapts(NULL, plain);
+    adapts(path, wanted);
+    end_session();
+    free(wanted);
 }
 
 /* In the two types with packed weights of other orders. */
@@ -616,6 +672,8 @@ int main(void)
     RUN(no_scale_means_one);
     RUN(a_scale_of_0_changes_nothing);
     RUN(files_add_up);
+    for (i_ = 0; i_ < AD_COUNT(differences); i_++)
+        RUN_AS(is_a_difference(i_), "a difference: %s", differences[i_].suffix);
     for (i_ = 0; i_ < AD_COUNT(spellings); i_++)
         RUN_AS(is_the_same_layer(i_), "the same layer: %s", spellings[i_].down);
     RUN(matrices_may_be_halves);
@@ -630,6 +688,7 @@ int main(void)
     RUN(wrong_pictures_loras_are_refused);
     RUN(what_is_taken_is_counted);
     RUN(a_running_model_takes_other_lists);
+    RUN(norms_change_while_running);
     RUN(both_lists_change_while_running);
     RUN_AS(the_golden_lora_is_taken(AD_PRECISION_FP32), "a golden LoRA is taken, fp32");
     RUN_AS(the_golden_lora_is_taken(AD_PRECISION_BF16), "a golden LoRA is taken, bf16");

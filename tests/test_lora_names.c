@@ -80,15 +80,42 @@ static void is_known(size_t i)
     CHECK(!name.other_encoder);
 }
 
+#define STEM "lora_unet_conv_in"
+
+static const struct { const char *name, *kind; int part; const char *suffix; bool bias; }
+kinds[] = {
+    { STEM ".lora_down.weight", "LoRA", 1, ".lora_up.weight", false },
+    { STEM ".lora_down.weight", "LoRA", 2, ".lora_mid.weight", false },
+    { "unet.conv_in.lora_A.weight", "LoRA", 1, ".lora_B.weight", false },
+    { "conv_in_lora.down.weight", "LoRA", 1, "_lora.up.weight", false },
+    { STEM ".hada_w1_a", "LoHa", 5, ".hada_t2", false },
+    { STEM ".lokr_w1", "LoKr", 3, ".lokr_w2", false },
+    { STEM ".lokr_w1_a", "LoKr", 2, ".lokr_w1_b", false },
+    { STEM ".diff", "difference", 0, ".diff", false },
+    { STEM ".diff_b", "difference", 0, ".diff_b", true },
+    { STEM ".w_norm", "difference", 0, ".w_norm", false },
+    { STEM ".b_norm", "difference", 0, ".b_norm", true },
+    { STEM ".on_input", "IA3", 0, ".weight", false },
+    { "base_model.model.conv_in.ia3_l", "IA3", 0, ".ia3_l", false },
+    { "lycoris_conv_in.lokr_w1", "LoKr", 0, ".lokr_w1", false },
+};
+
 static void partners_and_alpha_stand_beside(void)
 {
     AdLoraName name;
 
-    CHECK(ad_lora_name("lora_unet_conv_in.lora_down.weight", &name));
-    CHECK_TEXT(name.up, "lora_unet_conv_in.lora_up.weight");
-    CHECK_TEXT(name.alpha, "lora_unet_conv_in.alpha");
+    char text[AD_CAP_NAME + 1];
+
+    for (size_t i = 0; i < AD_COUNT(kinds); i++) {
+        CHECK(ad_lora_name(kinds[i].name, &name));
+        CHECK_TEXT(name.dialect->kind->name, kinds[i].kind);
+        CHECK_TEXT(name.dialect->suffix[kinds[i].part], kinds[i].suffix);
+        CHECK_TEXT(name.target, "conv_in");
+        CHECK(name.dialect->bias == kinds[i].bias);
+    }
     CHECK(ad_lora_name("unet.conv_in.lora_A.weight", &name));
-    CHECK_TEXT(name.up, "unet.conv_in.lora_B.weight");
+    ad_lora_beside("unet.conv_in.lora_A.weight", &name, ".alpha", text);
+    CHECK_TEXT(text, "unet.conv_in.alpha");
     CHECK(!ad_lora_name("lora_unet_conv_in.lora_up.weight", &name));
     CHECK(!ad_lora_name("lora_unet_conv_in.alpha", &name));
     CHECK(!ad_lora_name(".lora_A.weight", &name));
@@ -108,14 +135,19 @@ static void the_second_text_encoder_is_noticed(void)
 static void weights_of_models_are_flattened(void)
 {
     char flat[AD_CAP_NAME + 1];
+    bool bias;
 
-    CHECK(ad_lora_flat("text_model.encoder.layers.3.mlp.fc1.weight", flat));
+    CHECK(ad_lora_flat("text_model.encoder.layers.3.mlp.fc1.weight", flat, &bias));
     CHECK_TEXT(flat, TE "mlp_fc1");
-    CHECK(ad_lora_flat("encoder.layers.3.mlp.fc1.weight", flat));
+    CHECK(ad_lora_flat("encoder.layers.3.mlp.fc1.weight", flat, &bias));
     CHECK_TEXT(flat, TE "mlp_fc1");
-    CHECK(ad_lora_flat("down_blocks.0.resnets.0.conv1.weight", flat));
+    CHECK(ad_lora_flat("down_blocks.0.resnets.0.conv1.weight", flat, &bias));
     CHECK_TEXT(flat, "down_blocks_0_resnets_0_conv1");
-    CHECK(!ad_lora_flat("down_blocks.0.resnets.0.conv1.bias", flat));
+    CHECK(!bias);
+    CHECK(ad_lora_flat("down_blocks.0.resnets.0.norm1.bias", flat, &bias));
+    CHECK_TEXT(flat, "down_blocks_0_resnets_0_norm1");
+    CHECK(bias);
+    CHECK(!ad_lora_flat("down_blocks.0.motion_modules.0.pos_embed.pe", flat, &bias));
 }
 
 /* Names from hostile files: numbers out of range, ends in the middle, the longest ones. */
