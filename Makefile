@@ -129,7 +129,7 @@ NVCC_FLAGS = -O3 -std=c++17 -Xcompiler -fPIC,-fvisibility=hidden,-Wall -cudart s
 # Plain C that both sides share; the runtime's symbols stay inside.
 CU_SHARED  = $(addprefix $(BUILD)/kernels/,tensor.o base.o memory.o)
 
-# Not a part of `make` yet: kernels/cuda_open.c does not open it.
+# Not a part of `make` before it has run on a GPU: where the object is, device=auto takes it.
 cuda: $(CUDA_SO)
 
 $(CU_SM90A:%.cu=$(BUILD)/%.cu.o): CUDA_FLAGS = -gencode arch=compute_90a,code=sm_90a
@@ -141,7 +141,7 @@ $(BUILD)/%.cu.o: %.cu build/config.mk
 $(CUDA_SO): $(CU_OBJECTS) $(CU_SHARED)
 	$(call say,LINK,$@)
 	@mkdir -p $(@D)
-	$(Q)$(NVCC) -shared -cudart static $^ -o $@ $(CUDA_LIBS) -lcublasLt $(if $(filter 1,$(CUDNN)),-lcudnn) \
+	$(Q)$(NVCC) -shared -cudart static $^ -o $@ $(CUDA_LIBS) -lcublasLt \
 	    -Xlinker --exclude-libs,ALL
 endif
 
@@ -239,6 +239,14 @@ wrap        = $(shell sed -n 's/.*\b__wrap_\([a-z_0-9]*\)\b.*/-Wl,--wrap=\1/p' $
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(HELPERS) $(STATIC)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(call wrap,tests/$*.c) $^ -o $@ $(AD_LIBS)
+
+# CUDA backends that are none, for test_cuda_open: in build/tests/plugin/KIND.
+FAKES = $(foreach kind,works refuses abi sizes symbol,$(BUILD)/tests/plugin/$(kind)/libanimatediff-cuda.so)
+$(FAKES): tests/plugin/fake.c kernels/plugin.h kernels/backend.h build/config.mk
+	$(call say,LINK,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(AD_FLAGS) -DFAKE_$(shell echo $(notdir $(@D)) | tr a-z A-Z) -shared $< -o $@
+$(BUILD)/tests/test_cuda_open: | $(FAKES)
 
 test:            ## every test this machine can run; no GPU, no network needed
 test: ffmpeg unit

@@ -143,7 +143,7 @@ AdStatus ad_context_create(AdContext **out, const AdContextParams *params)
         return st;
     }
     if (why[0])
-        ad_log(ctx, AD_LOG_VERBOSE, "device auto: CUDA is not used: %s", why);
+        ad_log(ctx, AD_LOG_INFO, "device auto: CUDA is not used: %s", why);
     *out = ctx;
     return AD_OK;
 }

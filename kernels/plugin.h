@@ -8,8 +8,9 @@
 
 #include <stdint.h>
 
-struct AdBackendClass;
+#include "backend.h"
 
+#define AD_CUDA_PLUGIN_FILE "libanimatediff-cuda.so"
 #define AD_CUDA_PLUGIN_NAME "ad_cuda_plugin"
 
 /* Sizes of structs that both sides know: a change that forgot AD_BACKEND_ABI shows here. */
@@ -19,7 +20,12 @@ struct AdBackendClass;
 
 typedef struct AdCudaPlugin {
     uint64_t abi, sizes;
-    const struct AdBackendClass *cls;
+    const AdBackendClass *cls;
 } AdCudaPlugin;
+
+/* The same as opening ad_cuda_backend, with the object looked for in these folders (absolute, the
+ * last one NULL). The sentence goes to params->message. */
+AdStatus ad_cuda_open_from(const char *const *folders, AdBackend **out,
+                           const AdDeviceParams *params);
 
 #endif
