@@ -122,10 +122,10 @@ static AdStatus op_tuple(AdPickle *p, uint64_t arg, const char *data)
 static AdStatus op_short_tuple(AdPickle *p, uint64_t code, const char *data)
 {
     size_t n = code == ')' ? 0 : (size_t)code - 0x84;
-    AdCell *cells = top(p, n);
+    AdCell *cells = n ? top(p, n) : NULL;
 
     (void)data;
-    return cells ? ad_pickle_push_tuple(p, cells, n, n) : too_few(p);
+    return cells || !n ? ad_pickle_push_tuple(p, cells, n, n) : too_few(p);
 }
 
 /* n values on the stack go into the container below them (below their mark as well). An opaque
