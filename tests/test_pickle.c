@@ -209,7 +209,7 @@ static const Refused storages[] = {
     { BYTES(A(STORAGE_OF(ORDERED, TEXT("\1", "0"), "K\6"))), "a persistent id" },
     { BYTES(A(STORAGE_OF(FLOATS, "K\0", "K\6"))), "a persistent id that is no storage" },
     { BYTES(A(STORAGE_OF(FLOATS, TEXT("\1", "0"), "N"))), "a persistent id that is no storage" },
-    { BYTES(A(STORAGE_OF(FLOATS, TEXT("\1", "1"), "K\6"))), "a storage that the zip file does not" },
+    { BYTES(A(STORAGE_OF(FLOATS, TEXT("\1", "1"), "K\6"))), "that the zip file does not have" },
     { BYTES(A(STORAGE_OF(FLOATS, TEXT("\0", ""), "K\6"))), "whose key is no plain name" },
     { BYTES(A(STORAGE_OF(FLOATS, TEXT("\13", "../data.pkl"), "K\6"))), "is no plain name" },
     { BYTES(A(STORAGE_OF(FLOATS, TEXT("\2", ".."), "K\6"))), "whose key is no plain name" },
