@@ -1,12 +1,10 @@
 """cache.py - stage 3: draws clips and keeps their latents, so that the VAE encodes them once.
 
 The clips lie in parts of PART clips; a part that exists is not made again. Each part holds latents
-(scaled, fp16), masks (which latent pixels belong to a thing), scenes (what is drawn) and for every
-clip a few captions as token ids. Run: python cache.py [number of parts]; other stages use Clips.
+(scaled, fp16), masks (which latent pixels belong to a thing) and for every clip a few captions as
+token ids. Run: python cache.py [number of parts]; other stages use Clips.
 """
-import json
 import sys
-from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -40,12 +38,12 @@ def encode(vae, images):
 def make_part(pool, vae, path, seed, pick=any_scene, camera=None, style="plain", count=PART):
     """One part: drawn by the pool's processes, encoded here."""
     jobs = [(seed * 100000 + i, pick, camera, style) for i in range(count)]
-    images, masks, scenes, told = zip(*pool.imap(draw_clip, jobs, chunksize=4))
+    images, masks, told = zip(*pool.imap(draw_clip, jobs, chunksize=4))
     latents = encode(vae, np.concatenate(images)).half().numpy()
     ids = token_ids(load_tokenizer(), [text for lines in told for text, _ in lines]).cpu().numpy()
     with open(f"{path}.new", "wb") as file:
         np.savez(file, latents=latents.reshape(count, draw.FRAMES, 4, GRID, GRID),
-                 masks=np.stack(masks), scenes=json.dumps([asdict(s) for s in scenes]),
+                 masks=np.stack(masks),
                  ids=ids.reshape(count, CAPTIONS, -1).astype(np.int16),
                  motions=np.array([[m for _, m in lines] for lines in told], np.int16))
     (path.parent / f"{path.name}.new").rename(path)

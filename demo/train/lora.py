@@ -19,7 +19,7 @@ from motion import animated, clip_loss
 from scenes import camera_scene, firefly_scene
 from text import token_ids
 
-MOTION_RANK, STYLE_RANK = 8, 8
+MOTION_RANK, STYLE_RANK = 8, 4
 MOTION_STEPS, STYLE_STEPS, EMBED_STEPS = 400, 500, 300
 MOTION_BATCH = 8 if CUDA else 2
 CLIPS = 320 if CUDA else 160
@@ -161,7 +161,7 @@ def train_style(rank):
         torch.manual_seed(7)
         unet, reader = frozen_unet(), Reader()
         image = inject(unet, in_unet, STYLE_RANK)
-        words = inject(reader.encoder, in_text, 4)
+        words = inject(reader.encoder, in_text, STYLE_RANK)
         clips = cache.Clips([WORK / f"style-{style}.npz"])
         loop = Loop(f"style-{style}", rank, {"unet": Holder(image), "text": Holder(words)},
                     STYLE_STEPS, 2e-3, decay=0.98, batch=STYLE_BATCH, hold=0.5, weight_decay=0.0)

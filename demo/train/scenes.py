@@ -41,13 +41,13 @@ def motion_class(scene):
 
 
 def draw_clip(job):
-    """(frames, masks, scene, [(caption, motion class)]) of one clip."""
+    """(frames, masks, [(caption, motion class)]) of one clip."""
     seed, pick, camera, style = job
     rng = random.Random(seed)
     scene = pick(rng)
     frames = draw.plan_clip(scene, rng, camera, style)
     told = [grammar.tell(scene, rng) for _ in range(CAPTIONS)]
-    return (draw.render(frames), draw.thing_mask(frames, GRID), scene,
+    return (draw.render(frames), draw.thing_mask(frames, GRID),
             [(text, motion_class(said)) for text, said in told])
 
 
