@@ -316,24 +316,41 @@ static AdStatus load_embeddings(AdModel *m, const char *list)
 
 /* ---- life --------------------------------------------------------------------------------- */
 
+static const struct Precision { AdPrecision p; AdType type; const char *name; } precisions[] = {
+    { AD_PRECISION_FP32, AD_F32, "fp32" }, { AD_PRECISION_FP16, AD_F16, "fp16" },
+    { AD_PRECISION_BF16, AD_BF16, "bf16" },
+};
+
+static AdStatus refuse_precision(AdContext *ctx, const struct Precision *p)
+{
+    const AdBackend *be = ctx->backend;
+    char list[32] = "";
+    int n = 0;
+
+    for (size_t i = 0; i < AD_COUNT(precisions); i++)
+        if (be->cls->supports(be, precisions[i].type)) {
+            size_t at = strlen(list);
+
+            ad_format(list + at, sizeof(list) - at, "%s%s", n++ ? " and " : "",
+                      precisions[i].name);
+        }
+    return ad_fail(ctx, AD_ERR_INVALID, "precision=%s: %s cannot compute in it; %s %s possible",
+                   p->name, be->about, list, n == 1 ? "is" : "are");
+}
+
 static AdStatus choose_type(AdModel *m, AdPrecision precision)
 {
-    static const struct { AdPrecision p; AdType type; const char *name; } known[] = {
-        { AD_PRECISION_FP32, AD_F32, "fp32" }, { AD_PRECISION_FP16, AD_F16, "fp16" },
-        { AD_PRECISION_BF16, AD_BF16, "bf16" },
-    };
     AdBackend *be = m->ctx->backend;
 
-    for (size_t i = 0; i < AD_COUNT(known); i++) {
-        if (precision == AD_PRECISION_AUTO ? known[i].type != be->fastest
-                                           : known[i].p != precision)
+    for (size_t i = 0; i < AD_COUNT(precisions); i++) {
+        const struct Precision *p = &precisions[i];
+
+        if (precision == AD_PRECISION_AUTO ? p->type != be->fastest : p->p != precision)
             continue;
-        if (!be->cls->supports(be, known[i].type))
-            return ad_fail(m->ctx, AD_ERR_INVALID, "precision=%s: %s cannot compute in it; fp32 "
-                           "and %s are possible", known[i].name, be->about,
-                           known[i].type == AD_BF16 ? "fp16" : "bf16");
-        m->type = known[i].type;
-        ad_format(m->info.precision, sizeof(m->info.precision), "%s", known[i].name);
+        if (!be->cls->supports(be, p->type))
+            return refuse_precision(m->ctx, p);
+        m->type = p->type;
+        ad_format(m->info.precision, sizeof(m->info.precision), "%s", p->name);
         return AD_OK;
     }
     return ad_fail(m->ctx, AD_ERR_INVALID, "precision: unknown value %d", (int)precision);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../engine/internal.h"
 #include "render.h"
 #include "scratch.h"
 
@@ -40,6 +41,15 @@ AdContext *render_context(const char *device, int threads)
         die("no context for %s: %s", device, render_log());
     render_log();
     return ctx;
+}
+
+bool render_has_bf16(const char *device)
+{
+    AdContext *ctx = render_context(device, 1);
+    bool has = ctx->backend->cls->supports(ctx->backend, AD_BF16);
+
+    ad_context_destroy(&ctx);
+    return has;
 }
 
 /* ---- cases -------------------------------------------------------------------------------- */

@@ -86,6 +86,15 @@ static void other(uint8_t *a, uint8_t *b, size_t n, const char *what)
         FAIL("%s changes nothing", what);
 }
 
+/* The small clip in that precision, or the case is skipped. */
+static void small_in(AdPrecision precision)
+{
+    if (precision == AD_PRECISION_BF16 && !render_has_bf16("cpu"))
+        SKIP("this processor has no bf16");
+    render_small(&small);
+    small.model.precision = precision;
+}
+
 static const char *precision_name(AdPrecision p)
 {
     return p == AD_PRECISION_BF16 ? "bf16" : "fp32";
@@ -98,8 +107,7 @@ static void a_seed_gives_the_same_bytes_again(AdPrecision precision)
     uint8_t *first;
     size_t n;
 
-    render_small(&small);
-    small.model.precision = precision;
+    small_in(precision);
     first = alone(&small, "cpu", 2, &n);
     same(first, alone(&small, "cpu", 2, &(size_t){ 0 }), n, "a second run");
 }
@@ -111,8 +119,7 @@ static void threads_do_not_matter(AdPrecision precision)
     size_t n;
     uint8_t *one;
 
-    render_small(&small);
-    small.model.precision   = precision;
+    small_in(precision);
     small.session.width     = 40;
     small.session.height    = 24;
     small.session.frames    = 5;
@@ -132,8 +139,7 @@ static void decode_chunks_do_not_matter(AdPrecision precision)
     size_t n;
     uint8_t *one;
 
-    render_small(&small);
-    small.model.precision = precision;
+    small_in(precision);
     for (size_t i = 0; i < AD_COUNT(chunks); i++) {
         small.session.decode_chunk = 1;
         one = alone(&small, "cpu", 2, &n);
@@ -147,8 +153,7 @@ static void clips_one_after_the_other_are_as_alone(AdPrecision precision)
     Stage s;
     size_t n;
 
-    render_small(&small);
-    small.model.precision      = precision;
+    small_in(precision);
     small.session.scheduler    = "euler_ancestral"; /* noise at every step */
     small.session.decode_chunk = 4;                 /* the last clip's frames are at hand */
     s = stage_on("cpu", 2, &small);
@@ -301,7 +306,8 @@ static void contexts_in_two_threads_are_independent(void)
     for (int i = 0; i < 2; i++) {
         render_small(&workers[i].c);
         workers[i].c.clip.seed = (uint64_t)i;
-        workers[i].c.model.precision = i ? AD_PRECISION_BF16 : AD_PRECISION_FP32;
+        workers[i].c.model.precision = i && render_has_bf16("cpu") ? AD_PRECISION_BF16
+                                                                   : AD_PRECISION_FP32;
         CHECK(pthread_create(&threads[i], NULL, work, &workers[i]) == 0);
     }
     for (int i = 0; i < 2; i++)
