@@ -26,7 +26,7 @@ void render_options(const json_t *options, RenderCase *c);
 /* A context; log lines are kept (render_log). Ends the program when there is none. */
 AdContext *render_context(const char *device, int threads);
 
-/* Whether the device computes in bf16: not every processor does, and tests of it are skipped there. */
+/* Whether the device computes in bf16: not every processor does, and tests are skipped there. */
 bool render_has_bf16(const char *device);
 
 /* The last lines a context logged, one after the other; cleared by the call. */
