@@ -11,11 +11,12 @@
 static AdContext ctx;
 static size_t i_;               /* outlives the longjmp of a failing case */
 
-typedef struct Text { char *s; size_t n; } Text;
+typedef struct Text { char *s; size_t n, room; } Text;
 
 static void add_times(Text *t, size_t times, const void *s, size_t n)
 {
-    t->s = realloc(t->s, t->n + n * times + 1);
+    if (t->n + n * times + 1 > t->room)
+        t->s = realloc(t->s, t->room = 2 * (t->n + n * times + 1));
     for (size_t i = 0; i < times; i++, t->n += n)
         memcpy(t->s + t->n, s, n);
 }
