@@ -35,7 +35,8 @@ static void *room_for(void *p, size_t *room, size_t n)
 static void put(ZipWriter *w, const void *data, size_t n)
 {
     w->bytes = room_for(w->bytes, &w->room, w->n + n);
-    memcpy(w->bytes + w->n, data, n);
+    if (n)
+        memcpy(w->bytes + w->n, data, n);
     w->n += n;
 }
 
@@ -59,8 +60,9 @@ void zip_add(ZipWriter *w, const char *name, const void *data, size_t n)
 
     put(w, "PK\3\4", 4);
     numbers(w, "22222444", (uint64_t[]){ 0, 0x808, 0, 0, 0, 0, 0, 0 });
-    numbers(w, "22", (uint64_t[]){ len, 0 });
+    numbers(w, "22", (uint64_t[]){ len, w->extra_n });
     put(w, name, len);
+    put(w, w->extra, w->extra_n);
     if (w->count < ZIP_ENTRIES) {
         w->local[w->count]   = at;
         w->data[w->count]    = w->n;
@@ -72,8 +74,9 @@ void zip_add(ZipWriter *w, const char *name, const void *data, size_t n)
 
     put(&d, "PK\1\2", 4);
     numbers(&d, "222222444", (uint64_t[]){ 0, 0, 0x808, 0, 0, 0, crc, n, n });
-    numbers(&d, "2222244", (uint64_t[]){ len, 0, 0, 0, 0, 0, at });
+    numbers(&d, "2222244", (uint64_t[]){ len, w->extra_n, 0, 0, 0, 0, at });
     put(&d, name, len);
+    put(&d, w->extra, w->extra_n);
     w->directory      = d.bytes;
     w->directory_n    = d.n;
     w->directory_room = d.room;
@@ -82,7 +85,7 @@ void zip_add(ZipWriter *w, const char *name, const void *data, size_t n)
 
 void zip_end(ZipWriter *w)
 {
-    size_t at = w->n;
+    size_t at = w->n, count = w->count < 0xffff ? w->count : 0xffff;
 
     for (size_t i = 0; i < ZIP_ENTRIES; i++)
         w->central[i] += at;
@@ -96,8 +99,7 @@ void zip_end(ZipWriter *w)
     numbers(w, "484", (uint64_t[]){ 0, w->end64, 1 });
     w->end = w->n;
     put(w, "PK\5\6", 4);
-    numbers(w, "2222442", (uint64_t[]){ 0, 0, w->count & 0xffff, w->count & 0xffff,
-                                        w->directory_n, at, 0 });
+    numbers(w, "2222442", (uint64_t[]){ 0, 0, count, count, w->directory_n, at, 0 });
 }
 
 void zip_set(ZipWriter *w, size_t at, int bytes, uint64_t value)

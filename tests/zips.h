@@ -15,6 +15,8 @@ typedef struct ZipWriter {      /* zero: an empty file */
     size_t central[ZIP_ENTRIES];    /* after zip_end() in the file, before in the directory */
     size_t end64, locator, end;
     const char *folder;         /* of zip_torch(); NULL: "t" */
+    const void *extra;          /* field of the next entries, in both of their headers */
+    size_t extra_n;
 } ZipWriter;
 
 /* An entry with sizes behind its data, as PyTorch writes. */
