@@ -6,7 +6,8 @@
 #include "../engine/animatediff.h"
 
 /* Open the file in a process of its own, whose memory can be measured. It must be refused with
- * AD_ERR_FORMAT, within a second and within 64 MiB beside the 16 MiB of the text itself.
+ * AD_ERR_FORMAT, within a second of computing (waiting for the disk or another process does not
+ * count) and within 64 MiB beside the 16 MiB of the text itself.
  * NULL: so it was; else what was wrong. */
 const char *hostile_open(AdStatus (*open)(const char *path), const char *path);
 
