@@ -1,10 +1,12 @@
 /* adapters.c - lists of adapters; see adapters.h.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <dirent.h>
 #include <math.h>
 #include <string.h>
 
 #include "adapters.h"
 #include "caps.h"
+#include "file.h"
 
 bool ad_parse_number(const char *s, size_t n, double *value)
 {
@@ -97,4 +99,81 @@ AdStatus ad_adapters_parse(AdContext *ctx, const char *option, const char *text,
     if (st < 0)
         ad_adapters_free(list);
     return st;
+}
+
+/* ---- folders ------------------------------------------------------------------------------ */
+
+/* How gladly a folder's file is taken for its weights; 0: it is none. Other endings only where
+ * there is no safetensors file. */
+static int liking(const char *name)
+{
+    static const char *const endings[] = { ".bin", ".safetensors" };
+    static const char *const stems[] = {
+        "diffusion_pytorch_model", "learned_embeds", "pytorch_lora_weights",
+    };
+    size_t n = strlen(name), stem = 0, end = AD_COUNT(endings);
+
+    while (end-- > 0)
+        if (n > strlen(endings[end]) && !strcmp(name + n - strlen(endings[end]), endings[end]))
+            break;
+    if (end >= AD_COUNT(endings) || strstr(name, "scheduler") || strstr(name, "optimizer") ||
+        strstr(name, "checkpoint"))
+        return 0;
+    n -= strlen(endings[end]);
+    for (size_t i = 0; i < AD_COUNT(stems); i++)
+        if (n >= strlen(stems[i]) && !strncmp(name + n - strlen(stems[i]), stems[i],
+                                              strlen(stems[i])))
+            stem = i + 1;
+    return 1 + (int)(end * (AD_COUNT(stems) + 1) + stem);
+}
+
+void ad_folder_weights(const char *folder, char *best, size_t size, bool *several)
+{
+    DIR *dir = opendir(folder);
+    struct dirent *d;
+    int most = 0;
+
+    *best    = 0;
+    *several = false;
+    while (dir && (d = readdir(dir))) {
+        int how = liking(d->d_name);
+
+        if (!how || how < most || strlen(d->d_name) >= size)
+            continue;
+        *several = how == most;
+        if (how > most || strcmp(d->d_name, best) < 0)
+            strcpy(best, d->d_name);
+        most = how;
+    }
+    if (dir)
+        closedir(dir);
+}
+
+AdStatus ad_adapter_file(AdContext *ctx, const char *path, char **file)
+{
+    char best[256], quoted[AD_QUOTE_TEXT], *index;
+    bool several, model;
+
+    if (!ad_is_folder(path)) {
+        *file = ad_strdup(path);
+        return *file ? AD_OK : ad_fail_nomem(ctx, "a path");
+    }
+    *file = NULL;
+    index = ad_path_join(path, "model_index.json");
+    if (!index)
+        return ad_fail_nomem(ctx, "a path");
+    model = ad_is_file(index);
+    ad_free(index);
+    if (model)
+        return ad_fail(ctx, AD_ERR_INVALID, "%.200s: this is the folder of a whole model; give it "
+                       "to model=", path);
+    ad_folder_weights(path, best, sizeof(best), &several);
+    if (several)
+        return ad_fail(ctx, AD_ERR_INVALID, "%.160s: a folder with several files of weights; name "
+                       "one, e.g. \"%s\"", path, ad_quote(best, strlen(best), quoted));
+    if (!*best)
+        return ad_fail(ctx, AD_ERR_NOTFOUND, "%.200s: a folder without a file of weights "
+                       "(safetensors)", path);
+    *file = ad_path_join(path, best);
+    return *file ? AD_OK : ad_fail_nomem(ctx, "a path");
 }

@@ -5,8 +5,9 @@
 #include <math.h>
 #include <string.h>
 
+#include "adapters.h"
 #include "embedding.h"
-#include "tensor_file.h"
+#include "recognize.h"
 
 /* ---- one file ----------------------------------------------------------------------------- */
 
@@ -17,11 +18,14 @@ static bool is_param(const char *name)
     return !strncmp(name, "string_to_param.", 16) && n >= 18 && !strcmp(name + n - 2, ".*");
 }
 
-/* The tensor with the vectors; NULL: not such a file. */
+/* The tensor with the vectors; NULL: not such a file. Files for two text encoders have both's; the
+ * first may be ours. */
 static const AdEntry *vectors_of(const AdTensorFile *f)
 {
     const AdEntry *found = ad_tensor_file_find(f, "emb_params");
 
+    if (!found)
+        found = ad_tensor_file_find(f, "clip_l");
     for (size_t i = 0; i < f->count && !found; i++)
         if (is_param(f->entries[i].name))
             found = &f->entries[i];
@@ -77,18 +81,21 @@ static AdStatus read_file(AdContext *ctx, AdEmbeddings *e, AdTokenizer *t, const
 {
     AdTensorFile *f = NULL;
     const AdEntry *v = NULL;
+    const AdKind *kind;
     int id = e->first + (int)(e->count / (size_t)e->width);
-    AdStatus st = ad_tensor_file_open(ctx, &f, path);
+    char *file = NULL;
+    AdStatus st = ad_adapter_file(ctx, path, &file);
 
-    if (st >= 0 && !(v = vectors_of(f)))
-        st = ad_fail(ctx, AD_ERR_FORMAT, "%.200s: %zu tensors, none of them \"emb_params\"; not a "
-                     "textual inversion", path, f->count);
+    if (st >= 0) st = ad_tensor_file_open(ctx, &f, file);
+    kind = st >= 0 ? ad_recognize(f) : NULL;
+    if (st >= 0 && ((kind->what && kind->kind != AD_FILE_EMBEDDING) || !(v = vectors_of(f))))
+        st = ad_not_in_it(ctx, f, "textual inversion");
     if (st >= 0) st = check_shape(ctx, e, f, v);
     if (st >= 0) st = ad_tokenizer_add(ctx, t, token, id, v->rank == 2 ? (int)v->shape[0] : 1);
     if (st >= 0) st = append_rows(ctx, e, f, v);
-    if (st >= 0)
-        return ad_tensor_file_finish(ctx, &f);
+    if (st >= 0) st = ad_file_unchanged(ctx, f->file);
     ad_tensor_file_close(&f);
+    ad_free(file);
     return st;
 }
 

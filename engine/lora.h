@@ -35,6 +35,8 @@ typedef struct AdPatches {
     AdPatch       *patches;
     size_t         count, room;
     char           about[512];      /* "lora=NAME HASH@SCALE motion_lora=...", for people */
+    char           lcm[96];         /* name of the file that makes the model an LCM; "": none */
+    bool           advised;         /* and it was said that a clip's settings do not suit it  */
 } AdPatches;
 
 /* NULL-safe; *p becomes NULL. */

@@ -50,12 +50,11 @@ AdStatus ad_motion_file_describe(AdContext *ctx, const AdTensorFile *f, AdUnetCo
                                  AdMotionFile *m)
 {
     const AdEntry *conv = ad_tensor_file_find(f, "conv_in.weight");
-    const char *what = NULL;
     int depth = 1;
 
     *m = (AdMotionFile){ 0 };
     look(f, m, &depth);
-    if (ad_recognize(f, &what) != AD_FILE_MOTION)
+    if (ad_recognize(f)->kind != AD_FILE_MOTION)
         return ad_not_in_it(ctx, f, "motion modules");
     if (conv && conv->rank == 4 && conv->shape[1] == 9)
         return ad_fail(ctx, AD_ERR_UNSUPPORTED, "%.160s: a PIA adapter, which needs an input "

@@ -6,51 +6,68 @@
 
 /* ---- kinds -------------------------------------------------------------------------------- */
 
+#define OTHER(what) { AD_FILE_OTHER, what, NULL }
+#define LORA        { AD_FILE_LORA, "a LoRA", "lora" }
+#define MOTION_LORA { AD_FILE_MOTION_LORA, "a motion LoRA", "motion_lora" }
+#define EMBEDDING   { AD_FILE_EMBEDDING, "a textual inversion", "embedding" }
+#define VAE         { AD_FILE_VAE, "a VAE", "vae" }
+
 /* The first row of which both patterns occur counts. '^': a name begins so; else it holds that. */
-static const struct Known {
-    const char *first, *second;
-    AdFileKind  kind;
-    const char *what;
-} known[] = {
-    { "joint_blocks.0.", NULL, AD_FILE_OTHER, "a Stable Diffusion 3 model" },
-    { "double_blocks.0.img_", NULL, AD_FILE_OTHER, "a FLUX model" },
-    { "^model.diffusion_model.", "time_stack.", AD_FILE_OTHER, "a Stable Video Diffusion model" },
-    { "^conditioner.embedders.", NULL, AD_FILE_OTHER, "a Stable Diffusion XL model" },
-    { "^model.diffusion_model.label_emb.", NULL, AD_FILE_OTHER, "a Stable Diffusion XL model" },
-    { "^cond_stage_model.model.", NULL, AD_FILE_SECOND, "a Stable Diffusion 2.x model" },
-    { "lora_controlnet", NULL, AD_FILE_OTHER, "a Control-LoRA" },
-    { "^model.diffusion_model.input_blocks.", NULL, AD_FILE_CHECKPOINT,
-      "a Stable Diffusion 1.x model (for the option model)" },
-    { "^model.diffusion_model.", NULL, AD_FILE_OTHER, "a model of another family" },
-    { "^image_proj.", "^ip_adapter.", AD_FILE_OTHER, "an IP-Adapter" },
-    { "controlnet_cond_embedding.", "motion_modules.", AD_FILE_OTHER, "a SparseCtrl encoder" },
-    { "controlnet_cond_embedding.", NULL, AD_FILE_OTHER, "a ControlNet" },
-    { "input_hint_block.0.", NULL, AD_FILE_OTHER, "a ControlNet" },
-    { "^control_model.", NULL, AD_FILE_OTHER, "a ControlNet" },
-    { "pos_encoder.positional_encoding", NULL, AD_FILE_OTHER, "a HotShot-XL motion module" },
-    { "temporal_attentions.", NULL, AD_FILE_OTHER, "a HotShot-XL motion module" },
-    { "img_encoder.", "motion_modules.", AD_FILE_OTHER,
-      "an AnimateLCM-I2V motion module, which needs an input image" },
-    { "motion_modules.", "_lora.", AD_FILE_OTHER, "a motion LoRA (for the option motion_lora)" },
-    { "motion_modules.", ".lora_", AD_FILE_OTHER, "a motion LoRA (for the option motion_lora)" },
-    { "motion_modules.", NULL, AD_FILE_MOTION, "a motion module (for the option motion_adapter)" },
-    { "lora_unet_", NULL, AD_FILE_OTHER, "a LoRA (for the option lora)" },
-    { "lora_te_", NULL, AD_FILE_OTHER, "a LoRA (for the option lora)" },
-    { ".lora_A", NULL, AD_FILE_OTHER, "a LoRA (for the option lora)" },
-    { ".lora.down.", NULL, AD_FILE_OTHER, "a LoRA (for the option lora)" },
-    { "_lora.down.", NULL, AD_FILE_OTHER, "a LoRA (for the option lora)" },
-    { ".lora_down.", NULL, AD_FILE_OTHER, "a LoRA (for the option lora)" },
-    { "emb_params", NULL, AD_FILE_OTHER, "a textual inversion (for the option embedding)" },
-    { "string_to_param", NULL, AD_FILE_OTHER, "a textual inversion (for the option embedding)" },
-    { "vision_model.embeddings.", NULL, AD_FILE_OTHER, "a CLIP image encoder" },
-    { "conv_first.weight", NULL, AD_FILE_OTHER, "an upscaling network" },
-    { "^first_stage_model.", NULL, AD_FILE_VAE, "a VAE (for the option vae)" },
-    { "^vae.decoder.", NULL, AD_FILE_VAE, "a VAE (for the option vae)" },
-    { "^decoder.mid", NULL, AD_FILE_VAE, "a VAE (for the option vae)" },
-    { "^cond_stage_model.", NULL, AD_FILE_OTHER, "a text encoder" },
-    { "text_model.encoder.", NULL, AD_FILE_OTHER, "a text encoder" },
-    { "^down_blocks.", "^conv_in.", AD_FILE_OTHER, "the UNet of a diffusers folder (for the "
-      "option model, give the folder)" },
+static const struct Row { const char *first, *second; AdKind kind; } rows[] = {
+    { "joint_blocks.0.", NULL, OTHER("a Stable Diffusion 3 model") },
+    { "double_blocks.0.img_", NULL, OTHER("a FLUX model") },
+    { "^model.diffusion_model.", "time_stack.", OTHER("a Stable Video Diffusion model") },
+    { "^conditioner.embedders.", NULL, OTHER("a Stable Diffusion XL model") },
+    { "^model.diffusion_model.label_emb.", NULL, OTHER("a Stable Diffusion XL model") },
+    { "^cond_stage_model.model.", NULL, { AD_FILE_SECOND, "a Stable Diffusion 2.x model", NULL } },
+    { "lora_controlnet", NULL, OTHER("a Control-LoRA") },
+    { "^model.diffusion_model.input_blocks.", NULL,
+      { AD_FILE_CHECKPOINT, "a Stable Diffusion 1.x model", "model" } },
+    { "^model.diffusion_model.", NULL, OTHER("a model of another family") },
+    { "^image_proj.", "^ip_adapter.", OTHER("an IP-Adapter") },
+    { "controlnet_cond_embedding.", "motion_modules.", OTHER("a SparseCtrl encoder") },
+    { "controlnet_cond_embedding.", NULL, OTHER("a ControlNet") },
+    { "input_hint_block.0.", NULL, OTHER("a ControlNet") },
+    { "^control_model.", NULL, OTHER("a ControlNet") },
+    { "^adapter.body.", NULL, OTHER("a T2I-Adapter") },
+    { "^body.0.block1.", "^conv_in.", OTHER("a T2I-Adapter") },
+    { "pos_encoder.positional_encoding", NULL, OTHER("a HotShot-XL motion module") },
+    { "temporal_attentions.", NULL, OTHER("a HotShot-XL motion module") },
+    { "img_encoder.", "motion_modules.",
+      OTHER("an AnimateLCM-I2V motion module, which needs an input image") },
+    { "motion_modules.", "_lora.", MOTION_LORA },
+    { "motion_modules.", ".lora", MOTION_LORA },
+    { "motion_modules_", NULL, MOTION_LORA },
+    { "motion_modules.", NULL, { AD_FILE_MOTION, "a motion module", "motion_adapter" } },
+    { "^lora_te2_", NULL, OTHER("a LoRA for Stable Diffusion XL") },
+    { "^text_encoder_2.", ".lora", OTHER("a LoRA for Stable Diffusion XL") },
+    { "^lora_unet_double_blocks_", NULL, OTHER("a LoRA for FLUX") },
+    { "^lora_unet_joint_blocks_", NULL, OTHER("a LoRA for Stable Diffusion 3") },
+    { "transformer_blocks.0.", "^transformer.", OTHER("a LoRA for a model of another family") },
+    { "lora_unet_", NULL, LORA },
+    { "lora_te", NULL, LORA },
+    { ".lora_A", NULL, LORA },
+    { ".lora.down.", NULL, LORA },
+    { "_lora.down.", NULL, LORA },
+    { ".lora_down.", NULL, LORA },
+    { ".lora_linear_layer.down.", NULL, LORA },
+    { ".hada_w1_", NULL, LORA },
+    { ".lokr_w1", NULL, LORA },
+    { ".ia3_l", NULL, LORA },
+    { "emb_params", NULL, EMBEDDING },
+    { "string_to_param", NULL, EMBEDDING },
+    { "^clip_l", NULL, EMBEDDING },
+    { "^clip_g", NULL, OTHER("a textual inversion for Stable Diffusion XL") },
+    { "vision_model.embeddings.", NULL, OTHER("a CLIP image encoder") },
+    { "conv_first.weight", NULL, OTHER("an upscaling network") },
+    { "^decoder.layers.", "^encoder.layers.", OTHER("a tiny autoencoder (TAESD)") },
+    { "^first_stage_model.", NULL, VAE },
+    { "^vae.decoder.", NULL, VAE },
+    { "^decoder.mid", NULL, VAE },
+    { "^cond_stage_model.", NULL, OTHER("a text encoder") },
+    { "text_model.encoder.", NULL, OTHER("a text encoder") },
+    { "^down_blocks.", "^conv_in.",
+      { AD_FILE_UNET, "the UNet of a diffusers folder; give the whole folder to model=", NULL } },
 };
 
 static bool occurs(const AdTensorFile *f, const char *pattern)
@@ -65,25 +82,26 @@ static bool occurs(const AdTensorFile *f, const char *pattern)
     return false;
 }
 
-AdFileKind ad_recognize(const AdTensorFile *f, const char **what)
+const AdKind *ad_recognize(const AdTensorFile *f)
 {
-    for (size_t i = 0; i < AD_COUNT(known); i++)
-        if (occurs(f, known[i].first) && (!known[i].second || occurs(f, known[i].second))) {
-            *what = known[i].what;
-            return known[i].kind;
-        }
-    *what = f->count == 1 && f->entries[0].rank <= 2    /* named by its token */
-          ? "a textual inversion (for the option embedding)" : NULL;
-    return AD_FILE_OTHER;
+    static const AdKind unknown = OTHER(NULL);
+    static const AdKind token = EMBEDDING;
+
+    for (size_t i = 0; i < AD_COUNT(rows); i++)
+        if (occurs(f, rows[i].first) && (!rows[i].second || occurs(f, rows[i].second)))
+            return &rows[i].kind;
+    /* diffusers names the one tensor by its token */
+    return f->count == 1 && f->entries[0].rank <= 2 ? &token : &unknown;
 }
 
 AdStatus ad_not_in_it(AdContext *ctx, const AdTensorFile *f, const char *needed)
 {
-    const char *what;
+    const AdKind *kind = ad_recognize(f);
 
-    ad_recognize(f, &what);
-    return ad_fail(ctx, AD_ERR_FORMAT, "%.140s: no %s in it%s%s", f->file->path, needed,
-                   what ? "; it is " : "", what ? what : "");
+    return ad_fail(ctx, AD_ERR_FORMAT, "%.140s: no %s in it%s%s%s%s%s", f->file->path, needed,
+                   kind->what ? "; this is " : "", kind->what ? kind->what : "",
+                   kind->option ? "; give it to " : "", kind->option ? kind->option : "",
+                   kind->option ? "=" : "");
 }
 
 /* ---- checkpoints -------------------------------------------------------------------------- */
@@ -162,11 +180,10 @@ static void look(const AdTensorFile *f, AdCheckpoint *c)
 AdStatus ad_checkpoint_look(AdContext *ctx, const char *path, AdCheckpoint *out)
 {
     AdTensorFile *f = NULL;
-    const char *what = NULL;
     AdStatus st = ad_tensor_file_open(ctx, &f, path);
 
     *out = (AdCheckpoint){ 0 };
-    if (st >= 0 && ad_recognize(f, &what) != AD_FILE_CHECKPOINT)
+    if (st >= 0 && ad_recognize(f)->kind != AD_FILE_CHECKPOINT)
         st = ad_not_in_it(ctx, f, "Stable Diffusion 1.x model");
     if (st >= 0) st = refuse_relatives(ctx, f);
     if (st >= 0) {
@@ -182,13 +199,12 @@ AdStatus ad_checkpoint_look(AdContext *ctx, const char *path, AdCheckpoint *out)
 AdStatus ad_vae_file_look(AdContext *ctx, const char *path, bool *prefixed)
 {
     AdTensorFile *f = NULL;
-    const char *what = NULL;
     AdFileKind kind;
     AdStatus st = ad_tensor_file_open(ctx, &f, path);
 
     if (st < 0)
         return st;
-    kind = ad_recognize(f, &what);
+    kind = ad_recognize(f)->kind;
     *prefixed = occurs(f, "^first_stage_model.") || occurs(f, "^vae.");
     if (kind != AD_FILE_VAE &&
         !(*prefixed && (kind == AD_FILE_CHECKPOINT || kind == AD_FILE_SECOND)))

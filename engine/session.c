@@ -521,6 +521,20 @@ static AdStatus read_prompts(AdSession *s, const AdClip *clip, AdPrompt *prompt,
     return st;
 }
 
+/* An LCM-LoRA makes another kind of model, which is good at few steps only. Said once. */
+static void advise(AdSession *s, const AdClip *clip)
+{
+    AdPatches *p = s->model->now.patches;
+
+    if (!*p->lcm || p->advised || (!strcmp(s->setup.kind->name, "lcm") && clip->steps <= 12 &&
+                                   clip->guidance_scale <= 2.5f))
+        return;
+    p->advised = true;
+    ad_log(s->model->ctx, AD_LOG_WARNING, "%s is an LCM-LoRA, made for scheduler=lcm, 4 to 8 "
+           "steps, guidance_scale 1 to 2; here are scheduler=%s, %d steps, guidance_scale %g",
+           p->lcm, s->setup.kind->name, clip->steps, clip->guidance_scale);
+}
+
 AdStatus ad_session_begin(AdSession *s, const AdClip *clip)
 {
     AdContext *ctx = s->model->ctx;
@@ -537,6 +551,7 @@ AdStatus ad_session_begin(AdSession *s, const AdClip *clip)
         s->seed           = clip->seed;
         s->guidance_scale = clip->guidance_scale;
         st = stopping(s) ? cancelled(s) : ad_model_take_adaptation(s->model);
+        if (st >= 0) advise(s, clip);
         if (st >= 0) st = start(s, clip, &prompt, &negative);
     }
     s->running = st >= 0;

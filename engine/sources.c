@@ -4,8 +4,10 @@
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <string.h>
 
+#include "adapters.h"
 #include "file.h"
 #include "json.h"
+#include "recognize.h"
 #include "sources.h"
 
 #ifndef AD_DATADIR
@@ -62,6 +64,27 @@ static const char *other_family(const char *class_name)
     return NULL;
 }
 
+/* A folder that is no model: of what, then? */
+static AdStatus refuse_folder(AdContext *ctx, const char *folder)
+{
+    char best[256], *path;
+    bool several;
+    AdTensorFile *f = NULL;
+    AdStatus st;
+
+    ad_folder_weights(folder, best, sizeof(best), &several);
+    if (!*best)
+        return ad_fail(ctx, AD_ERR_NOTFOUND, "%.200s: no model_index.json; a diffusers folder is "
+                       "needed", folder);
+    path = ad_path_join(folder, best);
+    st = path ? ad_tensor_file_open(ctx, &f, path) : ad_fail_nomem(ctx, "a path");
+    if (st >= 0)
+        st = ad_not_in_it(ctx, f, "diffusers folder around it, nor a whole model");
+    ad_tensor_file_close(&f);
+    ad_free(path);
+    return st;
+}
+
 static AdStatus read_index(AdContext *ctx, AdSources *s)
 {
     char *path = ad_path_join(s->model, "model_index.json"), class_name[64] = "";
@@ -79,8 +102,7 @@ static AdStatus read_index(AdContext *ctx, AdSources *s)
         ad_free(path);
         if (full)
             return ad_fail_nomem(ctx, "a path");
-        return fine ? AD_OK : ad_fail(ctx, AD_ERR_NOTFOUND, "%.200s: no model_index.json; a "
-                                      "diffusers folder is needed", s->model);
+        return fine ? AD_OK : refuse_folder(ctx, s->model);
     }
     f.status = ad_json_load(ctx, path, AD_CAP_CONFIG, &f.root);
     ad_field_text(&f, "_class_name", class_name, sizeof(class_name));
@@ -107,10 +129,25 @@ static AdStatus copy(AdContext *ctx, char **out, const char *path)
     return *out ? AD_OK : ad_fail_nomem(ctx, "a path");
 }
 
+/* A folder of weights without a config is the file in it. */
+static AdStatus folder_or_file(AdContext *ctx, const char *path, char **out, bool *is_file)
+{
+    char *config = ad_path_join(path, "config.json");
+    AdStatus st = config ? AD_OK : ad_fail_nomem(ctx, "a path");
+
+    if (st >= 0) {
+        *is_file = !ad_is_file(config);
+        st = *is_file ? ad_adapter_file(ctx, path, out) : copy(ctx, out, path);
+    }
+    ad_free(config);
+    return st;
+}
+
 /* A path the user gave for one part: a file, the part's folder, or a whole pipeline's folder. */
 static AdStatus given_part(AdContext *ctx, const char *path, const char *sub, char **out,
                            bool *is_file)
 {
+    bool weights = strcmp(sub, "tokenizer");
     char *inner = NULL;
     AdStatus st;
 
@@ -125,7 +162,9 @@ static AdStatus given_part(AdContext *ctx, const char *path, const char *sub, ch
         return AD_OK;
     }
     ad_free(inner);
-    return st < 0 ? st : copy(ctx, out, path);
+    if (st < 0)
+        return st;
+    return weights ? folder_or_file(ctx, path, out, is_file) : copy(ctx, out, path);
 }
 
 static AdStatus find_adapter(AdContext *ctx, const char *given, AdSources *s)

@@ -163,11 +163,11 @@ static void other_files_are_refused(void)
     TensorWriter w = { 0 };
 
     refused("<x>@" GOLDEN "models/plain/text_encoder/model.safetensors", AD_ERR_FORMAT,
-            "not a textual inversion");
+            "no textual inversion in it; this is a text encoder");
     refused("<x>@" GOLDEN "README.md", AD_ERR_FORMAT, "README.md");
     tensors_write(&w, "none.safetensors");
     snprintf(list, sizeof(list), "<x>@%s", scratch("none.safetensors"));
-    refused(list, AD_ERR_FORMAT, "0 tensors");
+    refused(list, AD_ERR_FORMAT, "none.safetensors: no textual inversion in it");
 }
 
 static void tokens_must_be_new(void)

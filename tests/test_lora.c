@@ -397,7 +397,7 @@ static void lora_refused(const char *lora, AdStatus status, const char *part)
 static void files_for_the_other_list_are_sent_there(void)
 {
     lora_refused(ZOOM, AD_ERR_FORMAT, "this is a motion LoRA; give it to motion_lora=");
-    is_refused(KOHYA, AD_ERR_FORMAT, "this is a LoRA for pictures; give it to lora=");
+    is_refused(KOHYA, AD_ERR_FORMAT, "no motion LoRA in it; this is a LoRA; give it to lora=");
 }
 
 static void wrong_pictures_loras_are_refused(void)
@@ -407,7 +407,8 @@ static void wrong_pictures_loras_are_refused(void)
 
     lora_refused("/no/such/lora", AD_ERR_NOTFOUND, "/no/such/lora");
     lora_refused("a@b@c", AD_ERR_INVALID, "a@b@c");
-    lora_refused(GOLDEN "models/plain/vae" ADAPTER, AD_ERR_FORMAT, "not a LoRA");
+    lora_refused(GOLDEN "models/plain/vae" ADAPTER, AD_ERR_FORMAT,
+                 "no LoRA for pictures in it; this is a VAE; give it to vae=");
     lora_refused(picture_pair("te2.safetensors", "lora_te2_text_model_encoder_layers_0_mlp_fc1", 0),
                  AD_ERR_FORMAT, "Stable Diffusion XL");
     lora_refused(picture_pair("o.safetensors", "lora_unet_up_blocks_9_attentions_0_proj_in", 0),

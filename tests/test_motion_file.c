@@ -144,12 +144,12 @@ static void others_are_refused_by_name(void)
           "\"mid_block.motion_modules.0.temporal_transformer.proj_in.weight\"",
           AD_ERR_UNSUPPORTED, "a PIA adapter, which needs an input image" },
         { "mid_block.motion_modules.0.temporal_transformer.proj_in.weight",
-          "img_encoder.conv_in.weight", AD_ERR_FORMAT, "no motion modules in it; it is an "
+          "img_encoder.conv_in.weight", AD_ERR_FORMAT, "no motion modules in it; this is an "
           "AnimateLCM-I2V motion module, which needs an input image" },
         { "mid_block.motion_modules.0.temporal_transformer.proj_in.weight",
-          "controlnet_cond_embedding.weight", AD_ERR_FORMAT, "it is a SparseCtrl encoder" },
+          "controlnet_cond_embedding.weight", AD_ERR_FORMAT, "this is a SparseCtrl encoder" },
         { "pos_encoder.pe", "pos_encoder.positional_encoding", AD_ERR_FORMAT,
-          "it is a HotShot-XL motion module" },
+          "this is a HotShot-XL motion module" },
         { "down_blocks.1.", "down_blocks.2.", AD_ERR_FORMAT,
           "motion modules for 3 levels (SDXL); the UNet has 2" },
         { "transformer_blocks.0.", "transformer_blocks.12.", AD_ERR_FORMAT,
@@ -162,9 +162,9 @@ static void others_are_refused_by_name(void)
         is_refused(changes[i].status, scratch_renamed("x.safetensors", MOTION, changes[i].from,
                                                       changes[i].to), changes[i].part);
     is_refused(AD_ERR_FORMAT, GOLDEN "loras/pan.safetensors",
-               "no motion modules in it; it is a motion LoRA (for the option motion_lora)");
+               "no motion modules in it; this is a motion LoRA; give it to motion_lora=");
     is_refused(AD_ERR_FORMAT, GOLDEN "models/single-vae.safetensors",
-               "no motion modules in it; it is a VAE (for the option vae)");
+               "no motion modules in it; this is a VAE; give it to vae=");
 }
 
 int main(void)

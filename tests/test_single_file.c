@@ -335,15 +335,15 @@ static void a_vae_may_be_any_file(void)
     same_clip(without, SINGLE, FOLDER "/tokenizer");
     same_clip(without, scratch_renamed("p.safetensors", prefixed, "\"post_quant",
                                "\"first_stage_model.post_quant"), FOLDER "/tokenizer");
-    is_refused(AD_ERR_FORMAT, without, without, "no VAE of Stable Diffusion 1.x in it; it is a "
-               "Stable Diffusion 1.x model (for the option model)");
-    is_refused(AD_ERR_FORMAT, SINGLE, MOTION, "no VAE of Stable Diffusion 1.x in it; it is a "
-               "motion module (for the option motion_adapter)");
+    is_refused(AD_ERR_FORMAT, without, without, "no VAE of Stable Diffusion 1.x in it; this is "
+               "a Stable Diffusion 1.x model; give it to model=");
+    is_refused(AD_ERR_FORMAT, SINGLE, MOTION, "no VAE of Stable Diffusion 1.x in it; this is "
+               "a motion module; give it to motion_adapter=");
     path = scratch_renamed("2.safetensors", SINGLE, "cond_stage_model.transformer.",
                            "cond_stage_model.model.");
     same_clip(without, path, FOLDER "/tokenizer");
     path = scratch_renamed("xl.safetensors", SINGLE, "cond_stage_model.", "conditioner.embedders.");
-    is_refused(AD_ERR_FORMAT, SINGLE, path, "in it; it is a Stable Diffusion XL model");
+    is_refused(AD_ERR_FORMAT, SINGLE, path, "in it; this is a Stable Diffusion XL model");
     is_refused(AD_ERR_FORMAT, SINGLE, vae_with("decoder.conv_in.weight", "decoder.conv_out.other"),
                "the VAE is not complete");
     is_refused(AD_ERR_UNSUPPORTED, SINGLE, vae_with("[32,4,3,3]", "[8,16,3,3]"),
@@ -358,19 +358,19 @@ static void relatives_are_refused_by_name(void)
 {
     static const struct { const char *from, *to; AdStatus status; const char *part; } changes[] = {
         { "cond_stage_model.transformer.", "conditioner.embedders.0.transformer.", AD_ERR_FORMAT,
-          "it is a Stable Diffusion XL model" },
+          "this is a Stable Diffusion XL model" },
         { "cond_stage_model.transformer.", "cond_stage_model.model.", AD_ERR_FORMAT,
-          "it is a Stable Diffusion 2.x model" },
+          "this is a Stable Diffusion 2.x model" },
         { "diffusion_model.input_blocks.0.0.bias", "diffusion_model.joint_blocks.0.x",
-          AD_ERR_FORMAT, "it is a Stable Diffusion 3 model" },
+          AD_ERR_FORMAT, "this is a Stable Diffusion 3 model" },
         { "diffusion_model.input_blocks.0.0.bias", "diffusion_model.double_blocks.0.img_attn.x",
-          AD_ERR_FORMAT, "it is a FLUX model" },
+          AD_ERR_FORMAT, "this is a FLUX model" },
         { "diffusion_model.input_blocks.0.0.bias", "diffusion_model.input_blocks.0.time_stack.x",
-          AD_ERR_FORMAT, "it is a Stable Video Diffusion model" },
+          AD_ERR_FORMAT, "this is a Stable Video Diffusion model" },
         { "diffusion_model.input_blocks.0.0.bias", "diffusion_model.label_emb.0", AD_ERR_FORMAT,
-          "it is a Stable Diffusion XL model" },
+          "this is a Stable Diffusion XL model" },
         { "diffusion_model.", "diffusion_model.net.", AD_ERR_FORMAT,
-          "it is a model of another family" },
+          "this is a model of another family" },
         { "[32,4,3,3]", "[128,9,1,1]", AD_ERR_UNSUPPORTED, "an inpainting model (9 input "
           "channels); text to video needs one with 4" },
         { "[32,4,3,3]", "[16,8,3,3]", AD_ERR_UNSUPPORTED, "an image-editing model (8 input" },
@@ -396,15 +396,15 @@ static void relatives_are_refused_by_name(void)
 static void other_files_are_refused_by_name(void)
 {
     static const struct { const char *path, *part; } others[] = {
-        { MOTION, "no Stable Diffusion 1.x model in it; it is a motion module (for the option "
-          "motion_adapter)" },
-        { VAE_FILE, "it is a VAE (for the option vae)" },
-        { GOLDEN "loras/pan.safetensors", "it is a motion LoRA (for the option motion_lora)" },
-        { GOLDEN "loras/kohya.safetensors", "it is a LoRA (for the option lora)" },
-        { GOLDEN "loras/peft.safetensors", "it is a LoRA (for the option lora)" },
-        { GOLDEN "embeddings/two.safetensors", "it is a textual inversion (for the option" },
-        { FOLDER "/text_encoder/model.safetensors", "it is a text encoder" },
-        { FOLDER "/unet/diffusion_pytorch_model.safetensors", "it is the UNet of a diffusers" },
+        { MOTION, "no Stable Diffusion 1.x model in it; this is a motion module; give it to "
+          "motion_adapter=" },
+        { VAE_FILE, "this is a VAE; give it to vae=" },
+        { GOLDEN "loras/pan.safetensors", "this is a motion LoRA; give it to motion_lora=" },
+        { GOLDEN "loras/kohya.safetensors", "this is a LoRA; give it to lora=" },
+        { GOLDEN "loras/peft.safetensors", "this is a LoRA; give it to lora=" },
+        { GOLDEN "embeddings/two.safetensors", "this is a textual inversion; give it to" },
+        { FOLDER "/text_encoder/model.safetensors", "this is a text encoder" },
+        { FOLDER "/unet/diffusion_pytorch_model.safetensors", "this is the UNet of a diffusers" },
         { GOLDEN "blocks.safetensors", "no Stable Diffusion 1.x model in it" },
     };
 
@@ -417,8 +417,8 @@ static void other_files_are_refused_by_name(void)
     CHECK_CONTAINS(ad_context_error(ctx), "single.safetensors has no motion modules; give some");
     the_case.model.motion_adapter = SINGLE;
     CHECK(render(ctx, &the_case, &(size_t){ 0 }) == NULL);
-    CHECK_CONTAINS(ad_context_error(ctx), "no motion modules in it; it is a Stable Diffusion 1.x "
-                                          "model (for the option model)");
+    CHECK_CONTAINS(ad_context_error(ctx), "no motion modules in it; this is a Stable Diffusion 1.x "
+                                          "model; give it to model=");
 }
 
 /* ---- main --------------------------------------------------------------------------------- */
