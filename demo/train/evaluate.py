@@ -1,50 +1,21 @@
-"""evaluate.py - the judge's table: makes clips with diffusers' own AnimateDiffPipeline.
+"""evaluate.py - the judge's table over clips of one and of two things, made at the defaults.
 
 Prompts are never training captions: their wordings are plain, their scenes random, half of them
-from the held-out combinations. Settings are the users' defaults: 25 steps, guidance 7.5.
-Run: python evaluate.py [clips per group] [model folder]
+from the held-out combinations. Clips come from makers.py. A run that was stopped goes on.
+Run: [FFMPEG=program] python evaluate.py [clips per group, default 100] [demo folder]
 """
 import json
 import random
 import sys
 from pathlib import Path
 
-import numpy as np
-import torch
-from diffusers import AnimateDiffPipeline
-from transformers import CLIPTokenizerFast
-
 import grammar
-from common import DEVICE, WORK, WORLD, launch
+from common import WORK, WORLD, launch
 from gates import judge, share, unseen_thing
+from makers import HOME, Notes, new_maker
 
-STEPS, GUIDANCE = 25, 7.5
 LIMITS = {"background": 97, "colour": 97, "shape": 90, "motion": 93}
 GAP = 5
-
-
-def load_pipeline(folder=None):
-    folder = Path(folder or WORK / "model")
-    tokenizer = CLIPTokenizerFast.from_pretrained(folder / "tokenizer", model_max_length=77)
-    pipe = AnimateDiffPipeline.from_pretrained(folder, tokenizer=tokenizer,
-                                               torch_dtype=torch.float32)
-    pipe.set_progress_bar_config(disable=True)
-    pipe.to(DEVICE)
-    for part in (pipe.unet, pipe.vae):
-        part.to(torch.bfloat16)
-    return pipe
-
-
-@torch.no_grad()
-def make_clip(pipe, prompt, seed, negative="", steps=STEPS, guidance=GUIDANCE):
-    """One clip of 16 frames as bytes [16, h, w, 3]."""
-    told, free = pipe.encode_prompt(prompt, DEVICE, 1, guidance > 1, negative)
-    half = torch.bfloat16
-    out = pipe(prompt_embeds=told.to(half),
-               negative_prompt_embeds=None if free is None else free.to(half),
-               num_frames=16, num_inference_steps=steps, guidance_scale=guidance,
-               generator=torch.Generator("cpu").manual_seed(seed), output_type="np")
-    return (np.clip(out.frames[0], 0, 1) * 255).round().astype(np.uint8)
 
 
 def any_seen(rng):
@@ -55,9 +26,20 @@ def two_seen(rng):
     return grammar.random_scene(rng, two=1)
 
 
-def judged(clip, scene):
+GROUPS = {"seen": (any_seen, 51), "unseen": (unseen_thing, 52), "two": (two_seen, 53)}
+
+
+def one_thing(clip):
+    """What the judge sees, as plain values."""
+    return judge.judge(clip, 1)
+
+
+def two_things(clip):
+    return judge.judge(clip, 2)
+
+
+def compared(result, scene):
     """Per question a list of (got, wanted); two things are matched by colour."""
-    result = judge.judge(clip, len(scene.things))
     rows = {"background": [(result["background"], scene.background)],
             "colour": [], "shape": [], "motion": []}
     left = list(result["things"])
@@ -66,23 +48,31 @@ def judged(clip, scene):
         left.remove(got)
         for k in ("colour", "shape", "motion"):
             rows[k].append((got[k], getattr(thing, k)))
-    return rows, result
+    return rows
 
 
-def run_group(pipe, pick, seed, count, rank=0, world=1, log=None):
-    rng, rows = random.Random(seed), []
+def prompts_of(group, count):
+    """[(scene, prompt, seed)], the same for every run."""
+    pick, seed = GROUPS[group]
+    rng = random.Random(seed)
+    scenes = []
     for i in range(count):
         scene = pick(rng)
-        prompt = grammar.caption(scene, rng, plain=True)
+        scenes.append((scene, grammar.caption(scene, rng, plain=True), seed * 1000 + i))
+    return scenes
+
+
+def run_group(maker, notes, group, count, rank=0, world=1, log=None):
+    rows = []
+    for i, (scene, prompt, seed) in enumerate(prompts_of(group, count)):
         if i % world != rank:
             continue
-        clip = make_clip(pipe, prompt, seed * 1000 + i)
-        answers, result = judged(clip, scene)
+        measure = one_thing if len(scene.things) == 1 else two_things
+        answers = compared(notes.take(measure, prompt, seed, maker.clip), scene)
         rows.append(answers)
         wrong = {k: v for k, v in answers.items() if any(g != w for g, w in v)}
         if log and wrong:
-            print(prompt, "|", seed * 1000 + i, json.dumps(wrong), json.dumps(result["things"]),
-                  file=log, flush=True)
+            print(prompt, "|", seed, json.dumps(wrong), file=log, flush=True)
     return rows
 
 
@@ -94,21 +84,17 @@ def merge(rows):
     return out
 
 
-GROUPS = {"seen": (any_seen, 51), "unseen": (unseen_thing, 52), "two": (two_seen, 53)}
-
-
-def table_worker(rank, count, folder):
-    pipe = load_pipeline(folder)
-    for name, (pick, seed) in GROUPS.items():
-        path = WORK / f"table-{name}-{rank}.json"
+def table_worker(rank, count, home):
+    maker, notes = new_maker(home), Notes(WORK / f"clips-{rank}.jsonl", home)
+    for name in GROUPS:
         with open(WORK / f"wrong-{name}-{rank}.txt", "w") as log:
-            rows = run_group(pipe, pick, seed, count if name != "two" else count // 3, rank,
+            rows = run_group(maker, notes, name, count if name != "two" else count // 3, rank,
                              WORLD, log)
-        path.write_text(json.dumps(rows))
+        (WORK / f"table-{name}-{rank}.json").write_text(json.dumps(rows))
 
 
-def table(count, folder):
-    launch(table_worker, count, folder)
+def table(count, home):
+    launch(table_worker, count, home)
     result = {}
     for name in GROUPS:
         rows = []
@@ -126,4 +112,4 @@ def table(count, folder):
 
 if __name__ == "__main__":
     table(int(sys.argv[1]) if len(sys.argv) > 1 else 100,
-          sys.argv[2] if len(sys.argv) > 2 else None)
+          Path(sys.argv[2]) if len(sys.argv) > 2 else HOME)

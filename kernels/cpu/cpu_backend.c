@@ -51,6 +51,7 @@ static const char *choose_kernels(AdCpu *cpu)
     cpu->kernels[AD_BF16] = isa.bf16   ? &ad_cpu_avx512bf16_bf16
                           : isa.avx512 ? &ad_cpu_avx512_bf16
                           : isa.avx2   ? &ad_cpu_avx2_bf16 : &ad_cpu_plain_bf16;
+    cpu->avx512 = isa.avx512;
     cpu->amx = isa.amx && ad_cpu_amx_allowed();
     cpu->host.base.fastest = isa.bf16 ? AD_BF16 : AD_F32;
     return cpu->amx ? "AMX bf16" : isa.bf16 ? "AVX-512 bf16" : isa.avx512 ? "AVX-512"
