@@ -15,7 +15,7 @@ static bool is_param(const char *name)
 {
     size_t n = strlen(name);
 
-    return !strncmp(name, "string_to_param.", 16) && n >= 18 && !strcmp(name + n - 2, ".*");
+    return !strncmp(name, "string_to_param.", 16) && n >= 17 && !strcmp(name + n - 2, ".*");
 }
 
 /* The tensor with the vectors; NULL: not such a file. Files for two text encoders have both's; the
