@@ -12,6 +12,7 @@
 #define AD_CAP_DEPTH       32               /* of any JSON                    */
 #define AD_CAP_VALUES      600000         /* of any JSON: commas; a tokenizer.json of the largest */
 #define AD_CAP_CONTAINERS  150000         /* vocabulary has 400,000, and 131,072 lists            */
+#define AD_CAP_TREE        (80u << 20)      /* of any JSON: bytes of its text and tree, roughly */
 #define AD_CAP_INDEX       (16u << 20)      /* shard index, vocab.json        */
 #define AD_CAP_SHARDS      1024u
 #define AD_CAP_MERGES      (8u << 20)       /* merges.txt                     */

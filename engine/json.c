@@ -7,7 +7,15 @@
 #include "json.h"
 
 /* What a text would become: a tree takes up to a hundred times the memory of its text. */
-typedef struct Census { int depth, deepest, containers, commas; } Census;
+typedef struct Census { int depth, deepest, objects, lists, commas, keys; } Census;
+
+/* Bytes of the tree, as measured with jansson 2.14, the text, and its words in the tree. Keys count
+ * for more than they take: each is hashed, which costs time. */
+static size_t tree_bytes(const Census *c, size_t n)
+{
+    return 240 * (size_t)c->objects + 144 * (size_t)c->lists + 192 * (size_t)c->keys +
+           72 * (size_t)c->commas + 2 * n;
+}
 
 static Census census(const char *s, size_t n)
 {
@@ -24,12 +32,15 @@ static Census census(const char *s, size_t n)
             in_string = true;
         else if (s[i] == '{' || s[i] == '[') {
             c.depth++;
-            c.containers++;
+            c.objects += s[i] == '{';
+            c.lists   += s[i] == '[';
             c.deepest = AD_MAX(c.deepest, c.depth);
         } else if (s[i] == '}' || s[i] == ']')
             c.depth--;
-        else
+        else {
             c.commas += s[i] == ',';
+            c.keys   += s[i] == ':';
+        }
     }
     return c;
 }
@@ -84,9 +95,12 @@ static AdStatus load(AdContext *ctx, const char *path, size_t cap, bool python, 
         st = ad_fail(ctx, AD_ERR_FORMAT, "%.200s: %s", path, special);
     else if (c.deepest > AD_CAP_DEPTH)
         st = ad_fail(ctx, AD_ERR_FORMAT, "%.200s: nested more than %d deep", path, AD_CAP_DEPTH);
-    else if (c.commas > AD_CAP_VALUES || c.containers > AD_CAP_CONTAINERS)
+    else if (c.commas > AD_CAP_VALUES || c.objects + c.lists > AD_CAP_CONTAINERS)
         st = ad_fail(ctx, AD_ERR_FORMAT, "%.200s: more than %d values or %d lists and objects",
                      path, AD_CAP_VALUES, AD_CAP_CONTAINERS);
+    else if (tree_bytes(&c, n) > AD_CAP_TREE)
+        st = ad_fail(ctx, AD_ERR_FORMAT, "%.200s: so many values and keys that they would take "
+                     "more than %u MiB", path, AD_CAP_TREE >> 20);
     else if (!(*root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error)) && no_memory(&error))
         st = ad_fail_nomem(ctx, "a JSON file");
     else if (!*root)

@@ -336,6 +336,25 @@ static AdStatus list_of(const char *unit, size_t n)
     return st;
 }
 
+/* An object of n keys. */
+static AdStatus keys(size_t n)
+{
+    char *all = malloc(n * 16 + 2);
+    const char *path;
+    json_t *root = NULL;
+    size_t at = 0;
+    AdStatus st;
+
+    for (size_t i = 0; i < n; i++)
+        at += (size_t)sprintf(all + at, "%c\"%zu\":1", i ? ',' : '{', i);
+    all[at++] = '}';
+    path = scratch_write("values.json", all, at);
+    free(all);
+    st = ad_json_load(&ctx, path, AD_CAP_INDEX, &root);
+    json_decref(root);
+    return st;
+}
+
 /* n values have n - 1 commas; the object and the list are containers too. */
 static void values_and_containers_are_counted(void)
 {
@@ -345,6 +364,32 @@ static void values_and_containers_are_counted(void)
     CHECK_STATUS(list_of("[],", AD_CAP_CONTAINERS - 2), AD_OK);
     CHECK_STATUS(list_of("{},", AD_CAP_CONTAINERS - 1), AD_ERR_FORMAT);
     CHECK_CONTAINS(ctx.error, "150000 lists and objects");
+}
+
+/* A tokenizer.json of the largest vocabulary, with merges in the form that takes the most. */
+static void the_largest_vocabulary_is_taken(void)
+{
+    char *all = malloc(AD_CAP_INDEX);
+    const char *path;
+    json_t *root = NULL;
+    size_t at = 0;
+
+    for (int i = 0; i < (int)AD_CAP_VOCABULARY; i++)
+        at += (size_t)sprintf(all + at, "%s\"tok%05d</w>\":%d", i ? "," : "{\"vocab\":{", i, i);
+    for (int i = 0; i < (int)AD_CAP_VOCABULARY; i++)
+        at += (size_t)sprintf(all + at, "%s[\"tok\",\"%05d</w>\"]", i ? "," : "},\"merges\":[", i);
+    at += (size_t)sprintf(all + at, "]}");
+    path = scratch_write("values.json", all, at);
+    free(all);
+    CHECK_STATUS(ad_json_load(&ctx, path, AD_CAP_INDEX, &root), AD_OK);
+    json_decref(root);
+}
+
+static void keys_count_by_what_they_take(void)
+{
+    CHECK_STATUS(keys(290000), AD_OK);
+    CHECK_STATUS(keys(300000), AD_ERR_FORMAT);
+    CHECK_CONTAINS(ctx.error, "they would take more than 80 MiB");
 }
 
 /* ---- main --------------------------------------------------------------------------------- */
@@ -364,5 +409,7 @@ int main(void)
     RUN(configs_have_at_most_one_mib);
     RUN(configs_are_nested_at_most_32_deep);
     RUN(values_and_containers_are_counted);
+    RUN(the_largest_vocabulary_is_taken);
+    RUN(keys_count_by_what_they_take);
     return check_result();
 }
