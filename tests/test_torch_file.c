@@ -1,6 +1,6 @@
 /* test_torch_file.c - files of torch.save against the same tensors as safetensors.
  *
- * tests/golden/torch, written by torch itself. What must be refused: test_torch_hostile.c.
+ * tests/golden/torch, written by torch itself. What must be refused: test_pickle.c.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "../engine/internal.h"
 #include "check.h"
