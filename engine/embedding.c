@@ -88,8 +88,11 @@ static AdStatus read_file(AdContext *ctx, AdEmbeddings *e, AdTokenizer *t, const
 
     if (st >= 0) st = ad_tensor_file_open(ctx, &f, file);
     kind = st >= 0 ? ad_recognize(f) : NULL;
-    if (st >= 0 && ((kind->what && kind->kind != AD_FILE_EMBEDDING) || !(v = vectors_of(f))))
+    if (st >= 0 && kind->what && kind->kind != AD_FILE_EMBEDDING)
         st = ad_not_in_it(ctx, f, "textual inversion");
+    if (st >= 0 && !(v = vectors_of(f)))
+        st = ad_fail(ctx, AD_ERR_FORMAT, "%.160s: no textual inversion in it: %zu tensors, none of "
+                     "them \"emb_params\"", f->file->path, f->count);
     if (st >= 0) st = check_shape(ctx, e, f, v);
     if (st >= 0) st = ad_tokenizer_add(ctx, t, token, id, v->rank == 2 ? (int)v->shape[0] : 1);
     if (st >= 0) st = append_rows(ctx, e, f, v);

@@ -138,12 +138,16 @@ static AdStatus open_file(AdContext *ctx, AdPatches *p, const char *path, AdTens
 static AdStatus refuse(AdContext *ctx, const AdTensorFile *f, bool motion)
 {
     const char *kind = NULL;
+    AdFileKind wanted = motion ? AD_FILE_MOTION_LORA : AD_FILE_LORA;
 
     for (size_t i = 0; i < f->count && !kind; i++)
         kind = ad_lora_other_kind(f->entries[i].name);
     if (kind)
         return ad_fail(ctx, AD_ERR_UNSUPPORTED, "%.160s: %s file; this kind of LoRA is not "
                        "supported", f->file->path, kind);
+    if (ad_recognize(f)->kind == wanted)
+        return ad_fail(ctx, AD_ERR_FORMAT, "%.160s: a LoRA of which no layer is complete",
+                       f->file->path);
     return ad_not_in_it(ctx, f, motion ? "motion LoRA" : "LoRA for pictures");
 }
 

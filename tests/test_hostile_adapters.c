@@ -118,18 +118,21 @@ typedef struct File {
 
 static const File loras[] = {
     /* parts that are missing */
-    { "no tensors", "", AD_ERR_FORMAT, "not a LoRA" },
-    { "other tensors", "conv_in.weight F32 4,4", AD_ERR_FORMAT, "not a LoRA" },
+    { "no tensors", "", AD_ERR_FORMAT, "no LoRA for pictures in it" },
+    { "other tensors", "a F32 4,4;b F32 4", AD_ERR_FORMAT, "no LoRA for pictures in it" },
     { "down alone", LINEAR ".lora_down.weight F32 2,16", AD_ERR_FORMAT,
       "has no partner \"...lora_up.weight\"" },
-    { "up alone", LINEAR ".lora_up.weight F32 16,2", AD_ERR_FORMAT, "not a LoRA" },
+    { "up alone", LINEAR ".lora_up.weight F32 16,2", AD_ERR_FORMAT,
+      "a LoRA of which no layer is complete" },
     { "A alone", LINEAR ".lora_A.weight F32 2,16", AD_ERR_FORMAT, "partner \"...lora_B.weight\"" },
     { "A and another's B", LINEAR ".lora_A.weight F32 2,16; " CONV ".lora_B.weight F32 16,2",
       AD_ERR_FORMAT, "partner \"...lora_B.weight\"" },
-    { "alpha alone", LINEAR ".alpha F32 -", AD_ERR_FORMAT, "not a LoRA" },
+    { "alpha alone", LINEAR ".alpha F32 -", AD_ERR_FORMAT,
+      "a LoRA of which no layer is complete" },
     { "a partner of another dialect", LINEAR ".lora_A.weight F32 2,16; " LINEAR
       ".lora_up.weight F32 16,2", AD_ERR_FORMAT, "partner \"...lora_B.weight\"" },
-    { "a magnitude alone", LINEAR ".dora_scale F32 16,1", AD_ERR_FORMAT, "not a LoRA" },
+    { "a magnitude alone", LINEAR ".dora_scale F32 16,1", AD_ERR_FORMAT,
+      "a LoRA of which no layer is complete" },
     { "half a LoHa", LINEAR ".hada_w1_a F32 16,2", AD_ERR_FORMAT, "partner \"...hada_w1_b\"" },
     { "three quarters of a LoHa", LINEAR ".hada_w1_a F32 16,2; " LINEAR ".hada_w1_b F32 2,16; "
       LINEAR ".hada_w2_a F32 16,2", AD_ERR_FORMAT, "partner \"...hada_w2_b\"" },
@@ -234,7 +237,7 @@ static const File loras[] = {
       "this is a motion LoRA; give it to motion_lora=" },
     /* names */
     { "a suffix without a layer", ".lora_down.weight F32 2,16;.lora_up.weight F32 16,2",
-      AD_ERR_FORMAT, "not a LoRA" },
+      AD_ERR_FORMAT, "a LoRA of which no layer is complete" },
     { "a prefix alone", PAIR("lora_unet_", "2,16", "16,2"), AD_ERR_FORMAT, "fits no layer" },
     { "numbers of 20 digits", PAIR("lora_unet_input_blocks_99999999999999999999_1_proj_in", "2,16",
       "16,2"), AD_ERR_FORMAT, "fits no layer" },
@@ -284,8 +287,11 @@ static void lora(const File *f)
 }
 
 static const File motion_loras[] = {
-    { "no tensors", "", AD_ERR_FORMAT, "not a motion LoRA" },
-    { "a LoRA for pictures", GOOD, AD_ERR_FORMAT, "this is a LoRA for pictures; give it to lora=" },
+    { "no tensors", "", AD_ERR_FORMAT, "no motion LoRA in it" },
+    { "a LoRA for pictures", GOOD, AD_ERR_FORMAT,
+      "no motion LoRA in it; this is a LoRA; give it to lora=" },
+    { "up alone", MOTION ".lora_up.weight F32 16,2", AD_ERR_FORMAT,
+      "a LoRA of which no layer is complete" },
     { "without a partner", MOTION ".lora_A.weight F32 2,16", AD_ERR_FORMAT, "has no partner" },
     { "ranks that differ", PAIR(MOTION, "2,16", "16,3"), AD_ERR_FORMAT, "does not fit" },
     { "no such module", PAIR("up_blocks.7.motion_modules.0.transformer_blocks.0.attn1.to_q", "2,16",
@@ -318,7 +324,8 @@ static void long_names_are_no_layers(void)
         snprintf(text, sizeof(text), "%s.lora_down.weight F32 2,16; %s.lora_up.weight F32 16,2",
                  name, name);
         CHECK_STATUS(apply(write_file("n.safetensors", text), false), AD_ERR_FORMAT);
-        CHECK_CONTAINS(ctx.error, n + 64 > AD_CAP_NAME ? "not a LoRA" : "fits no layer");
+        CHECK_CONTAINS(ctx.error, n + 64 > AD_CAP_NAME ? "no layer is complete"
+                                                        : "fits no layer");
     }
 }
 
@@ -332,11 +339,11 @@ static AdStatus open_lora(const char *path)
 static void refusing_many_layers_is_cheap(void)
 {
     TensorWriter w = { 0 };
-    char name[64];
+    char name[200];
     const char *wrong;
 
     for (int i = 0; i < (int)AD_CAP_TENSORS - 1; i++) {
-        snprintf(name, sizeof(name), "lora_unet_%05d.lora_%s.weight", i / 2, i % 2 ? "up" : "down");
+        snprintf(name, sizeof(name), "_%0150d.lora_%s.weight", i / 2, i % 2 ? "B" : "A");
         tensors_add(&w, name, "F32", 2, (int64_t[]){ 1, 1 }, NULL, 4);
     }
     wrong = hostile_open(open_lora, tensors_write(&w, "many.safetensors"));
@@ -370,7 +377,7 @@ static const File vectors[] = {
       "vectors of 2048 numbers (SDXL)" },
     { "an axis of 2^31 - 1", "v F32 2147483647,0", AD_ERR_FORMAT, "are no vectors" },
     { "76 vectors", "v F32 76,32", AD_ERR_FORMAT, "76 vectors; a prompt has room for 75" },
-    { "a LoRA", GOOD, AD_ERR_FORMAT, "2 tensors" },
+    { "a LoRA", GOOD, AD_ERR_FORMAT, "this is a LoRA; give it to lora=" },
     { NULL, "v F32 75,32", AD_OK, NULL },
     { NULL, "anything F8_E4M3 32", AD_OK, NULL },
     { NULL, "v F32 1,32=nan", AD_OK, NULL },                        /* a warning */
