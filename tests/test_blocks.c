@@ -353,7 +353,8 @@ static void compare(const Block *b, const char *output, float *found, double tol
 
 /* ---- tolerances --------------------------------------------------------------------------- */
 
-/* What PyTorch loses. In bf16 the last four are noise: only finite numbers are asked for. */
+/* The most that PyTorch loses in several orders of summing: golden_lib/losses.py for f32 (0: under
+ * 1e-5). In bf16 the last four are noise: only finite numbers are asked for. */
 static const struct { const char *name; double f32, bf16; } losses[] = {
     { "resnet_24_8_groups_8", 0, 0.025 },   { "transformer2d_odd_size", 0, 0.067 },
     { "motion_reference", 0, 0.05 },        { "motion_8_frames", 0, 0.068 },
@@ -361,19 +362,20 @@ static const struct { const char *name; double f32, bf16; } losses[] = {
     { "motion_two_layers", 0, 0.046 },      { "vae_decode", 0, 0.064 },
     { "vae_decode_four_levels", 0, 0.22 },  { "unet_mid", 0, 0.02 },
     { "unet_no_mid", 0, 0.024 },            { "unet_odd_size", 0, 0.034 },
-    { "unet_v1", 0, 0.02 },                 { "unet_four_levels_odd_size", 2.5e-5, 0.21 },
+    { "unet_v1", 0, 0.02 },                 { "unet_four_levels_odd_size", 4.5e-5, 0.21 },
     { "clip_three_layers_quick_gelu", 0, 0.024 }, { "unet_fractional_timestep", 0, 0.011 },
-    { "unet_four_levels", 2.7e-5, 1e9 },    { "unet_lists", 6.7e-4, 1e9 },
-    { "unet_layers_per_level", 2e-5, 1e9 }, { "unet_three_levels", 1.2e-4, 1e9 },
+    { "unet_four_levels", 1.3e-4, 1e9 },    { "unet_lists", 1.8e-3, 1e9 },
+    { "unet_layers_per_level", 5e-4, 1e9 }, { "unet_three_levels", 2.7e-4, 1e9 },
 };
 
+/* Another library has an order of its own, so it may lose somewhat more than PyTorch. */
 static double tolerance_of(const char *name, AdType type)
 {
     double least = type == AD_F32 ? 2e-5 : 2e-2;
 
     for (size_t i = 0; i < AD_COUNT(losses); i++)
         if (!strcmp(losses[i].name, name))
-            return fmax(least, 3 * (type == AD_F32 ? losses[i].f32 : losses[i].bf16));
+            return fmax(least, type == AD_F32 ? 1.5 * losses[i].f32 : 3 * losses[i].bf16);
     return least;
 }
 

@@ -154,11 +154,12 @@ static AdDnnlShape conv_shape(const AdConvArgs *a)
 
 /* Small pictures stand side by side in one row, a column of zeros behind each: the library works
  * on 16 neighbouring pixels of a row at a time, and a picture of 4 or 8 columns would leave most
- * of a tile empty. [n, h, w, c] <-> [1, h, n * (w + 1), c]. */
-static bool wants_row(const AdConvArgs *a)
+ * of a tile empty. Only with AVX-512: the loops for AVX2 are twice as fast on the small pictures.
+ * [n, h, w, c] <-> [1, h, n * (w + 1), c]. */
+static bool wants_row(const AdCpu *cpu, const AdConvArgs *a)
 {
-    return a->x.dim[0] > 1 && a->x.dim[2] < 16 && a->w.dim[1] == 3 && a->w.dim[2] == 3 &&
-           a->stride < 2 && a->pad[0] == 1 && a->pad[1] == 1 && a->pad[2] == 1 && a->pad[3] == 1;
+    return cpu->avx512 && a->x.dim[0] > 1 && a->x.dim[2] < 16 && a->w.dim[1] == 3 &&
+           a->w.dim[2] == 3 && a->stride < 2 && a->pad[0] == 1 && a->pad[1] == 1 && a->pad[2] == 1 && a->pad[3] == 1;
 }
 
 /* One line of all pictures between [n, h, w, c] and the row; to: into the row, with zeros. */
@@ -215,7 +216,7 @@ AdStatus ad_cpu_conv2d(AdBackend *be, const AdConvArgs *a)
 {
     AdDnnlShape shape = conv_shape(a);
 
-    if (wants_row(a))
+    if (wants_row(ad_cpu_of(be), a))
         return conv_in_row(be, a);
     if (!a->scratch.need && a->residual.data && a->residual.data != a->out.data)
         copy_rows(ad_cpu_of(be), a->out.data, a->residual.data, ad_bytes(a->out));
