@@ -75,13 +75,40 @@ static bool no_memory(const json_error_t *error)
     return !error->text[0] || json_error_code(error) == json_error_out_of_memory;
 }
 
-static AdStatus load(AdContext *ctx, const char *path, size_t cap, bool python, json_t **root)
+static AdStatus parse(AdContext *ctx, const char *path, const char *text, size_t n, json_t **root)
 {
     json_error_t error;
-    char *text, quoted[AD_QUOTE_TEXT];
-    const char *special;
+    char quoted[AD_QUOTE_TEXT];
+    const char *special = ad_file_special(text, n);
+    Census c = census(text, n);
+
+    if (special)
+        return ad_fail(ctx, AD_ERR_FORMAT, "%.200s: %s", path, special);
+    if (c.deepest > AD_CAP_DEPTH)
+        return ad_fail(ctx, AD_ERR_FORMAT, "%.200s: nested more than %d deep", path, AD_CAP_DEPTH);
+    if (c.commas > AD_CAP_VALUES || c.objects + c.lists > AD_CAP_CONTAINERS)
+        return ad_fail(ctx, AD_ERR_FORMAT, "%.200s: more than %d values or %d lists and objects",
+                       path, AD_CAP_VALUES, AD_CAP_CONTAINERS);
+    if (tree_bytes(&c, n) > AD_CAP_TREE)
+        return ad_fail(ctx, AD_ERR_FORMAT, "%.200s: so many values and keys that they would take "
+                       "more than %u MiB", path, AD_CAP_TREE >> 20);
+    *root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error);
+    if (!*root && no_memory(&error))
+        return ad_fail_nomem(ctx, "a JSON file");
+    if (!*root)
+        return ad_fail(ctx, AD_ERR_FORMAT, "%.150s: line %d: %s", path, error.line,
+                       ad_quote(error.text, strlen(error.text), quoted));
+    if (json_is_object(*root))
+        return AD_OK;
+    json_decref(*root);
+    *root = NULL;
+    return ad_fail(ctx, AD_ERR_FORMAT, "%.200s: not a JSON object", path);
+}
+
+static AdStatus load(AdContext *ctx, const char *path, size_t cap, bool python, json_t **root)
+{
+    char *text;
     size_t n;
-    Census c;
     AdStatus st = ad_file_slurp(ctx, path, cap, &text, &n);
 
     *root = NULL;
@@ -89,30 +116,19 @@ static AdStatus load(AdContext *ctx, const char *path, size_t cap, bool python, 
         return st;
     if (python)
         blank_infinities(text, n);
-    special = ad_file_special(text, n);
-    c = census(text, n);
-    if (special)
-        st = ad_fail(ctx, AD_ERR_FORMAT, "%.200s: %s", path, special);
-    else if (c.deepest > AD_CAP_DEPTH)
-        st = ad_fail(ctx, AD_ERR_FORMAT, "%.200s: nested more than %d deep", path, AD_CAP_DEPTH);
-    else if (c.commas > AD_CAP_VALUES || c.objects + c.lists > AD_CAP_CONTAINERS)
-        st = ad_fail(ctx, AD_ERR_FORMAT, "%.200s: more than %d values or %d lists and objects",
-                     path, AD_CAP_VALUES, AD_CAP_CONTAINERS);
-    else if (tree_bytes(&c, n) > AD_CAP_TREE)
-        st = ad_fail(ctx, AD_ERR_FORMAT, "%.200s: so many values and keys that they would take "
-                     "more than %u MiB", path, AD_CAP_TREE >> 20);
-    else if (!(*root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error)) && no_memory(&error))
-        st = ad_fail_nomem(ctx, "a JSON file");
-    else if (!*root)
-        st = ad_fail(ctx, AD_ERR_FORMAT, "%.150s: line %d: %s", path, error.line,
-                     ad_quote(error.text, strlen(error.text), quoted));
-    else if (!json_is_object(*root)) {
-        json_decref(*root);
-        *root = NULL;
-        st = ad_fail(ctx, AD_ERR_FORMAT, "%.200s: not a JSON object", path);
-    }
+    st = parse(ctx, path, text, n, root);
     ad_free(text);
     return st;
+}
+
+AdStatus ad_json_parse(AdContext *ctx, const char *where, const char *text, size_t n, size_t cap,
+                       json_t **root)
+{
+    *root = NULL;
+    if (n > cap)
+        return ad_fail(ctx, AD_ERR_FORMAT, "%.200s: %zu bytes; at most %zu are accepted", where, n,
+                       cap);
+    return parse(ctx, where, text, n, root);
 }
 
 AdStatus ad_json_load(AdContext *ctx, const char *path, size_t cap, json_t **root)

@@ -14,6 +14,10 @@
  * without duplicate keys. *root is owned (json_decref). */
 AdStatus ad_json_load(AdContext *ctx, const char *path, size_t cap, json_t **root);
 
+/* The same for a text in memory; where: for messages. */
+AdStatus ad_json_parse(AdContext *ctx, const char *where, const char *text, size_t n, size_t cap,
+                       json_t **root);
+
 /* The same for a file in which Python may have written -Infinity, which JSON does not have: it is
  * read as null. Every saved DPM-Solver has one. */
 AdStatus ad_json_load_python(AdContext *ctx, const char *path, size_t cap, json_t **root);

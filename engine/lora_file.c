@@ -9,6 +9,7 @@
 #include "file.h"
 #include "lora.h"
 #include "lora_names.h"
+#include "peft.h"
 #include "recognize.h"
 #include "weights.h"
 
@@ -78,6 +79,32 @@ static void find_magnitude(AdPatch *p, const AdLoraName *name)
     p->tensors += p->magnitude != NULL;
 }
 
+/* Where there are settings they say the scale, and whether magnitudes count. */
+static AdStatus obey(AdContext *ctx, const AdPeft *peft, const AdLoraName *name, AdPatch *p)
+{
+    char layer[AD_CAP_NAME + 1], quoted[AD_QUOTE_TEXT];
+    int64_t rank = p->first->rank ? p->first->shape[0] : 0;
+    AdPeftLayer l;
+
+    ad_lora_beside(p->first->name, name, "", layer);
+    l = ad_peft_layer(peft, layer);
+    if (!l.known)
+        return AD_OK;
+    ad_quote(layer, strlen(layer), quoted);
+    if (p->kind == &ad_delta_lora && rank != l.rank)
+        return ad_fail(ctx, AD_ERR_FORMAT, "%.110s: rank %d for \"%.80s\", which has %lld",
+                       peft->where, l.rank, quoted, (long long)rank);
+    if (l.dora && !p->bias && !p->magnitude)
+        return ad_fail(ctx, AD_ERR_FORMAT, "%.110s: use_dora, but \"%.80s\" has no magnitudes",
+                       peft->where, quoted);
+    if (!l.dora && p->magnitude) {
+        p->magnitude = NULL;
+        p->tensors--;
+    }
+    p->scale = l.scale;
+    return AD_OK;
+}
+
 static AdStatus keep(AdContext *ctx, AdPatches *p, const AdPatch *patch, const char *target)
 {
     void *patches = p->patches;
@@ -90,12 +117,19 @@ static AdStatus keep(AdContext *ctx, AdPatches *p, const AdPatch *patch, const c
     return p->patches[p->count++].target ? AD_OK : ad_fail_nomem(ctx, "a LoRA");
 }
 
-static AdStatus add_patch(AdContext *ctx, AdPatches *p, const AdTensorFile *f, const AdEntry *e,
-                          const AdLoraName *name, double strength)
+/* A file that is being read, with the user's number and PEFT's settings. */
+typedef struct Source {
+    const AdTensorFile *file;
+    double strength;
+    AdPeft peft;
+} Source;
+
+static AdStatus add_patch(AdContext *ctx, AdPatches *p, const Source *s, const AdEntry *e,
+                          const AdLoraName *name)
 {
     const AdLoraDialect *d = name->dialect;
-    AdPatch patch = { .bias = d->bias, .kind = d->kind, .file = f, .first = e,
-                      .strength = strength, .alpha = NAN, .scale = NAN };
+    AdPatch patch = { .bias = d->bias, .kind = d->kind, .file = s->file, .first = e,
+                      .strength = s->strength, .alpha = NAN, .scale = NAN };
     double on_input = 0;
     AdStatus st = find_parts(ctx, &patch, name);
 
@@ -108,6 +142,8 @@ static AdStatus add_patch(AdContext *ctx, AdPatches *p, const AdTensorFile *f, c
     if (st >= 0 && d->flag)
         st = number(ctx, &patch, beside(&patch, name, d->flag), &on_input);
     patch.on_input = on_input != 0;
+    if (st >= 0 && d->peft)
+        st = obey(ctx, &s->peft, name, &patch);
     if (st >= 0)
         st = keep(ctx, p, &patch, name->target);
     if (st >= 0 && d->kind == &ad_delta_ia3_peft) {
@@ -207,12 +243,12 @@ static void note_lcm(AdPatches *p, size_t before, const AdAdapter *a, const char
 /* ---- files -------------------------------------------------------------------------------- */
 
 /* motion: only what changes motion modules is taken. Else all, if it is not that alone. */
-static AdStatus add_entries(AdContext *ctx, AdPatches *p, const AdTensorFile *f, double scale,
-                            bool motion)
+static AdStatus add_entries(AdContext *ctx, AdPatches *p, const Source *s, bool motion)
 {
-    AdLoraName name;
+    const AdTensorFile *f = s->file;
     const AdKind *kind = ad_recognize(f);
     size_t before = p->count, wanted = 0;
+    AdLoraName name;
     AdStatus st = AD_OK;
 
     if (kind->kind == AD_FILE_OTHER && kind->what)
@@ -227,7 +263,7 @@ static AdStatus add_entries(AdContext *ctx, AdPatches *p, const AdTensorFile *f,
                            f->file->path);
         wanted += name.motion == motion;
         if (!motion || name.motion)
-            st = add_patch(ctx, p, f, &f->entries[i], &name, scale);
+            st = add_patch(ctx, p, s, &f->entries[i], &name);
     }
     if (st >= 0 && (!wanted || p->count == before))
         st = refuse(ctx, f, motion);
@@ -236,17 +272,21 @@ static AdStatus add_entries(AdContext *ctx, AdPatches *p, const AdTensorFile *f,
 
 static AdStatus add_file(AdContext *ctx, AdPatches *p, const AdAdapter *a, bool motion)
 {
+    Source s = { .strength = a->scale };
     AdTensorFile *f = NULL;
     size_t before = p->count;
-    char *file = NULL;
-    AdStatus st = ad_adapter_file(ctx, a->path, &file);
+    char *path = NULL;
+    AdStatus st = ad_adapter_file(ctx, a->path, &path);
 
-    if (st >= 0) st = open_file(ctx, p, file, &f);
-    if (st >= 0) st = add_entries(ctx, p, f, a->scale, motion);
+    if (st >= 0) st = open_file(ctx, p, path, &f);
+    s.file = f;
+    if (st >= 0) st = ad_peft_read(ctx, f, &s.peft);
+    if (st >= 0) st = add_entries(ctx, p, &s, motion);
     if (st >= 0) st = describe(ctx, p, f, a, motion);
     if (st >= 0 && !motion)
-        note_lcm(p, before, a, file);
-    ad_free(file);
+        note_lcm(p, before, a, path);
+    ad_peft_free(&s.peft);
+    ad_free(path);
     return st;
 }
 

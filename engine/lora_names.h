@@ -10,6 +10,7 @@ typedef struct AdLoraDialect {
     const AdDeltaKind *kind;
     unsigned    required;               /* bit i: part i must be there              */
     bool        bias;                   /* the layer's bias changes, not its weight */
+    bool        peft;                   /* PEFT's or diffusers': its settings count */
     const char *flag;                   /* a number that says: scale the input      */
     const char *suffix[AD_DELTA_PARTS]; /* behind the layer's name; NULL: no such   */
 } AdLoraDialect;

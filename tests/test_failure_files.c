@@ -7,6 +7,7 @@
 
 #include "../engine/internal.h"
 #include "../engine/os_read.h"
+#include "../engine/peft.h"
 #include "check.h"
 
 static AdContext ctx;
@@ -62,11 +63,14 @@ static AdStatus deed(const char *path)
     AdTensorFile *f = NULL;
     AdStatus st = ad_tensor_file_open(&ctx, &f, path);
     static float numbers[1024];
+    AdPeft peft = { 0 };
 
     for (size_t i = 0; st >= 0 && i < f->count; i++) {
         CHECK((size_t)ad_entry_count(&f->entries[i]) <= AD_COUNT(numbers));
         st = ad_entry_read(&ctx, f, &f->entries[i], numbers);
     }
+    if (st >= 0) st = ad_peft_read(&ctx, f, &peft);
+    ad_peft_free(&peft);
     ad_tensor_file_close(&f);
     return st;
 }
@@ -97,7 +101,7 @@ static void fails_everywhere(const char *path, int what, AdStatus wanted)
 int main(void)
 {
     static const char *const files[] = {
-        "torch/views.pt", "loras/zoom.safetensors",
+        "torch/views.pt", "loras/zoom.safetensors", "loras/settings.safetensors",
     };
 
     for (i_ = 0; i_ < AD_COUNT(files); i_++) {

@@ -170,6 +170,10 @@ def other_cases():
         scheduler="ddim", beta_schedule="linear", steps=6, seed=45, size="64x64", frames=4,
         lora="loras/peft.safetensors@0.6|loras/kohya.safetensors@-0.4", guidance_scale=4,
         motion_lora="loras/zoom.safetensors", prompt="a fox in the snow, watercolour")
+    yield "lora_with_settings", plain(
+        scheduler="euler", beta_schedule="linear", steps=6, seed=46, size="64x64", frames=4,
+        lora="loras/settings.safetensors@0.9", guidance_scale=4,
+        prompt="a crane standing in the reeds, woodcut")
     yield "32_frames", plain(
         scheduler="ddim", beta_schedule="linear", timestep_spacing="linspace", clip_sample=0,
         steps=5, seed=36, size="40x48", frames=32, prompt="an hourglass running out of sand")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from . import bpe, formats, ldm
+from . import bpe, formats, ldm, peft_lora
 from .pins import GOLDEN
 
 FOLDER = GOLDEN / "models"
@@ -284,6 +284,7 @@ def write():
     FOLDER.mkdir(parents=True)
     for make in MODELS:
         make()
+    peft_lora.write()
     for file in FOLDER.rglob("*"):
         if file.is_file() and not file.is_symlink():
             file.chmod(0o644)
