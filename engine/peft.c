@@ -199,7 +199,7 @@ AdStatus ad_peft_read(AdContext *ctx, const AdTensorFile *f, AdPeft *out)
     AdStatus st = AD_OK;
 
     *out = (AdPeft){ 0 };
-    if (text)
+    if (text && *text)
         st = read_header(ctx, f, text, out);
     else if (f->count && !strncmp(f->entries[0].name, "base_model.model.", 17))
         st = read_beside(ctx, f, out);
