@@ -91,25 +91,24 @@ static bool unprintable(uint32_t c)
 
 const char *ad_quote(const char *s, size_t n, char *out)
 {
-    size_t used = 0, shown = AD_MIN(n, 80);
-    char *end = out;
+    size_t used = 0, end = 0;
 
-    while (used < shown) {
+    while (used < n) {
         uint32_t c;
-        size_t bytes = ad_utf8_decode(s + used, shown - used, &c);
+        size_t bytes = ad_utf8_decode(s + used, n - used, &c);
+        bool plain = bytes && !unprintable(c);
 
-        if (bytes && !unprintable(c)) {
-            memcpy(end, s + used, bytes);
-            end += bytes;
-        } else {
-            if (!bytes)
-                bytes = 1;
-            for (size_t i = 0; i < bytes; i++, end += 4)
-                ad_format(end, 5, "\\x%02x", (unsigned char)s[used + i]);
-        }
+        bytes += !bytes;
+        if (end + (plain ? bytes : 4 * bytes) > AD_QUOTE_SHOWN)
+            break;
+        for (size_t i = 0; i < bytes; i++, end += plain ? 1 : 4)
+            if (plain)
+                out[end] = s[used + i];
+            else
+                ad_format(out + end, 5, "\\x%02x", (unsigned char)s[used + i]);
         used += bytes;
     }
-    strcpy(end, n > shown ? "..." : "");
+    strcpy(out + end, used < n ? "..." : "");
     return out;
 }
 

@@ -21,9 +21,10 @@ void ad_log(AdContext *ctx, AdLogLevel level, const char *format, ...) AD_PRINTF
 /* Whether the caller asked to stop; then AD_ERR_CANCELLED is to be returned. */
 bool ad_stopping(AdContext *ctx);
 
-/* Text from a file or the user, made fit for a message: at most 80 bytes, control, bidirectional
- * and non-UTF-8 bytes escaped. Returns `out`. */
-#define AD_QUOTE_TEXT 340
+/* Text from a file or the user, made fit for a message: control, bidirectional and non-UTF-8 bytes
+ * escaped, at most 80 bytes then, and dots behind them when there is more. Returns `out`. */
+#define AD_QUOTE_SHOWN 80
+#define AD_QUOTE_TEXT  (AD_QUOTE_SHOWN + 4)
 const char *ad_quote(const char *s, size_t n, char *out);
 
 #endif

@@ -88,6 +88,10 @@ static void is_accepted(const struct Accepted *a)
     ad_tensor_file_close(&f);
 }
 
+/* Sixteen signs that a terminal would obey, and four as they are shown. */
+#define SIGNS  "\33\33\33\33\33\33\33\33\33\33\33\33\33\33\33\33"
+#define QUOTED "\\x1b\\x1b\\x1b\\x1b"
+
 /* ---- refused ------------------------------------------------------------------------------ */
 
 typedef struct Refused {
@@ -199,6 +203,8 @@ static const Refused names[] = {
     { BYTES(A(TENSOR "}b")), "a state for what is no object" },
     { BYTES(A(REBUILD "}b")), "a state for what is no object" },
     { BYTES(A(ORDERED ")R}b}b")), "a second state for one object" },
+    { BYTES(P "c" SIGNS SIGNS SIGNS SIGNS "\n" SIGNS SIGNS "\n)R."),
+      "asks for \"" QUOTED QUOTED QUOTED QUOTED QUOTED "...\"" },
 };
 
 static const Refused storages[] = {
