@@ -47,6 +47,29 @@ const char *ad_backend_name(int i)
 
 /* ---- messages ----------------------------------------------------------------------------- */
 
+/* Characters that would disturb a terminal or reorder the line. */
+static bool unprintable(uint32_t c)
+{
+    return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0xad || (c >= 0x200b && c <= 0x200f) ||
+           (c >= 0x2028 && c <= 0x202e) || (c >= 0x2060 && c <= 0x206f) || c == 0xfeff;
+}
+
+/* Paths have any bytes, and a precision cuts in the middle of a character. */
+static void make_readable(char *s)
+{
+    size_t n = strlen(s), bytes;
+
+    for (size_t i = 0; i < n; i += bytes) {
+        uint32_t c;
+
+        bytes = ad_utf8_decode(s + i, n - i, &c);
+        if (bytes && !unprintable(c))
+            continue;
+        bytes += !bytes;
+        memset(s + i, '?', bytes);
+    }
+}
+
 AdStatus ad_fail(AdContext *ctx, AdStatus status, const char *format, ...)
 {
     va_list args;
@@ -54,6 +77,7 @@ AdStatus ad_fail(AdContext *ctx, AdStatus status, const char *format, ...)
     va_start(args, format);
     ad_vformat(ctx->error, sizeof(ctx->error), format, args);
     va_end(args);
+    make_readable(ctx->error);
     if (status != AD_ERR_CANCELLED)
         ad_log(ctx, AD_LOG_ERROR, "%s", ctx->error);
     return status;
@@ -74,19 +98,13 @@ void ad_log(AdContext *ctx, AdLogLevel level, const char *format, ...)
     va_start(args, format);
     ad_vformat(line, sizeof(line), format, args);
     va_end(args);
+    make_readable(line);
     ctx->log(ctx->opaque, level, line);
 }
 
 bool ad_stopping(AdContext *ctx)
 {
     return ctx->stop && ctx->stop(ctx->opaque);
-}
-
-/* Characters that would disturb a terminal or reorder the line. */
-static bool unprintable(uint32_t c)
-{
-    return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0xad || (c >= 0x200b && c <= 0x200f) ||
-           (c >= 0x2028 && c <= 0x202e) || (c >= 0x2060 && c <= 0x206f) || c == 0xfeff;
 }
 
 const char *ad_quote(const char *s, size_t n, char *out)

@@ -8,6 +8,7 @@
 #include "../engine/internal.h"
 #include "../engine/json.h"
 #include "../engine/names.h"
+#include "../engine/utf8.h"
 #include "check.h"
 #include "hostile.h"
 #include "scratch.h"
@@ -380,6 +381,20 @@ static void list_is_refused(size_t i)
     CHECK(list.items == NULL && list.count == 0);
 }
 
+/* The quoted text is cut to 40 bytes, in the middle of a character; a path is shown as it is. */
+static void sentences_are_text_whatever_they_quote(void)
+{
+    AdAdapterList list;
+    AdFile *f;
+    size_t bad;
+
+    CHECK_STATUS(ad_adapters_parse(&ctx, "o", "c@123456789 123456789 123456789 123456789\xc7\x90",
+                                   &list), AD_ERR_INVALID);
+    CHECK(ad_utf8_valid(ctx.error, strlen(ctx.error), &bad));
+    CHECK_STATUS(ad_file_open(&ctx, &f, "/no/such\x1b[2J\xff\n\xe2\x80\xae"), AD_ERR_NOTFOUND);
+    CHECK_TEXT(ctx.error, "/no/such?[2J?????: no such file");
+}
+
 static void a_list_has_at_most_64_entries(void)
 {
     char text[200] = "a";
@@ -447,6 +462,7 @@ int main(void)
     for (i_ = 0; i_ < AD_COUNT(bad_lists); i_++)
         RUN_AS(list_is_refused(i_), "list refused: %s", bad_lists[i_].text);
     RUN(a_list_has_at_most_64_entries);
+    RUN(sentences_are_text_whatever_they_quote);
     for (i_ = 0; i_ < AD_COUNT(hostile); i_++)
         RUN_AS(costs_little(&hostile[i_]), "16 MiB of JSON %s cost little", hostile[i_].what);
     return check_result();
