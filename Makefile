@@ -251,7 +251,7 @@ $(BUILD)/tests/test_cuda_open: | $(FAKES)
 test:            ## every test this machine can run; no GPU, no network needed
 test: ffmpeg unit
 	@BUILD=$(BUILD) tests/run.sh $(UNIT_TESTS) tests/api.sh tests/check_layers.sh tests/check_format.sh \
-	    tests/patch.sh $(if $(filter yes,$(FFMPEG)),tests/filter.sh tests/readme.sh)
+	    tests/patch.sh $(if $(filter yes,$(FFMPEG)),tests/filter.sh tests/readme.sh tests/judge.sh)
 
 unit: lib model $(UNIT_TESTS)
 

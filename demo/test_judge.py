@@ -1,7 +1,7 @@
 """test_judge.py - the judge against drawn clips whose content is known. numpy only.
 
 Right answers must be found, wrong ones refused: every drawn clip is also compared with a scene
-that differs in one thing. Prints one line per case and `N passed, N failed`; exit 1 on a failure.
+that differs in one thing. Prints one line per case, `ok - ...` or `not ok - ...`; exit 1 on a failure.
 
     python3 demo/test_judge.py [clips, default 60]
 """
@@ -26,7 +26,7 @@ results = []
 
 def check(name, ok, detail=""):
     results.append(bool(ok))
-    print(f"{'ok  ' if ok else 'FAIL'} {name}{'' if ok else ': ' + str(detail)}")
+    print(f"ok - {name}" if ok else f"not ok - {name}: {detail}")
 
 
 def one_scene(i, rng):
@@ -118,5 +118,4 @@ if __name__ == "__main__":
     refuses_what_is_not_drawn(20)
     tells_two_things_apart()
     feels_the_camera()
-    print(f"{sum(results)} passed, {len(results) - sum(results)} failed")
     sys.exit(0 if all(results) else 1)
