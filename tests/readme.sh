@@ -1,11 +1,12 @@
 #!/bin/sh
-# readme.sh - the examples of README.md that need no weights run as they are written, in an empty
-# folder, and leave the files they name.
+# readme.sh - the examples of README.md for the demo model run as they are written, in an empty folder,
+# and leave the files they name.
 # SPDX-License-Identifier: LGPL-2.1-or-later
 . "$(dirname "$0")/filter_lib.sh"
 
 PATH=$(dirname "$FFMPEG"):$PATH
-export PATH
+DEMO=$ROOT/demo
+export PATH DEMO
 examples=$(mktemp -d "${TMPDIR:-/tmp}/animatediff.XXXXXX")
 trap 'rm -rf "$WORK" "$examples"' EXIT
 awk -v to="$examples" '
@@ -28,5 +29,5 @@ example()
 for file in "$examples"/*; do
     run_case "README: $(grep -o '^ff.*' "$file" | cut -c 1-70)" example "$file"
 done
-[ "$(find "$examples" -type f | wc -l)" -ge 7 ] || { echo "not ok - README has seven examples to run"; exit 1; }
+[ "$(find "$examples" -type f | wc -l)" -ge 10 ] || { echo "not ok - README has ten examples to run"; exit 1; }
 finish
