@@ -222,6 +222,16 @@ static void is_the_same_layer(size_t i)
     free(peft);
 }
 
+/* The original repository's file, by torch.save, of the golden one's numbers. */
+static void a_ckpt_is_the_same_lora(void)
+{
+    uint8_t *wanted = with(GOLDEN "loras/pan.safetensors@0.7");
+
+    CHECK(memcmp(wanted, plain, bytes));
+    exactly(with(GOLDEN "loras/pan-original.ckpt@0.7"), wanted, "the .ckpt");
+    free(wanted);
+}
+
 static void matrices_may_be_halves(void)
 {
     uint16_t halves[2][RANK * WIDTH];
@@ -397,6 +407,9 @@ static void lora_refused(const char *lora, AdStatus status, const char *part)
 static void files_for_the_other_list_are_sent_there(void)
 {
     lora_refused(ZOOM, AD_ERR_FORMAT, "this is a motion LoRA; give it to motion_lora=");
+    lora_refused(GOLDEN "loras/pan-original.ckpt", AD_ERR_FORMAT,
+                 "this is a motion LoRA; give it to motion_lora=");
+    is_refused(GOLDEN "loras/domain.ckpt", AD_ERR_FORMAT, "this is a LoRA; give it to lora=");
     is_refused(KOHYA, AD_ERR_FORMAT, "no motion LoRA in it; this is a LoRA; give it to lora=");
 }
 
@@ -677,6 +690,7 @@ int main(void)
         RUN_AS(is_a_difference(i_), "a difference: %s", differences[i_].suffix);
     for (i_ = 0; i_ < AD_COUNT(spellings); i_++)
         RUN_AS(is_the_same_layer(i_), "the same layer: %s", spellings[i_].down);
+    RUN(a_ckpt_is_the_same_lora);
     RUN(matrices_may_be_halves);
     RUN(wrong_files_are_refused);
     RUN(matrices_must_fit);

@@ -88,6 +88,28 @@ static void versions_are_told_by_tensors(void)
                "motion modules v1, clips of up to 24 frames, linear betas", 24, false);
 }
 
+/* torch.save's, with a wrapper and distributed training's names. */
+static void a_ckpt_is_the_same_file(void)
+{
+    size_t n, m;
+    uint8_t *wanted, *found;
+
+    model = GOLDEN "models/v1";
+    is_version(GOLDEN "models/v1-motion-original.ckpt",
+               "motion modules v1, clips of up to 24 frames, linear betas", 24, false);
+    model = GOLDEN "models/v1";
+    use(GOLDEN "models/v1-motion-original.safetensors");
+    wanted = render(ctx, &the_case, &n);
+    model = GOLDEN "models/v1";
+    use(GOLDEN "models/v1-motion-original.ckpt");
+    found = render(ctx, &the_case, &m);
+    if (!wanted || !found)
+        FAIL("%s", ad_context_error(ctx));
+    CHECK(n == m && !memcmp(found, wanted, n));
+    free(wanted);
+    free(found);
+}
+
 static void long_tables_make_long_clips(void)
 {
     is_version(scratch_renamed("long.safetensors", MOTION, "\"shape\":[1,32,32]",
@@ -171,6 +193,7 @@ int main(void)
 {
     ctx = render_context("cpu", 2);
     RUN(versions_are_told_by_tensors);
+    RUN(a_ckpt_is_the_same_file);
     RUN(long_tables_make_long_clips);
     RUN(tables_are_a_formula);
     RUN(names_may_have_a_wrapper);

@@ -16,6 +16,7 @@
 #include "scratch.h"
 
 #define SINGLE    GOLDEN "models/single.safetensors"
+#define CKPT      GOLDEN "models/single-bare.ckpt"
 #define VAE_FILE  GOLDEN "models/single-vae.safetensors"
 #define FOLDER    GOLDEN "models/single"
 #define LORA      GOLDEN "loras/single.safetensors"
@@ -209,6 +210,21 @@ static void the_clip_is_the_folders(void)
     CHECK(!strstr(render_log(), "not used"));
 }
 
+/* The same weights as pytorch_lightning saves them, but for the VAE. */
+static void a_ckpt_is_the_same_model(void)
+{
+    is_refused(AD_ERR_INVALID, CKPT, NULL, "single-bare.ckpt: a checkpoint without a VAE; give one "
+               "with the option vae");
+    render_log();
+    same_clip(CKPT, VAE_FILE, FOLDER "/tokenizer");
+    CHECK_CONTAINS(render_log(), "single-bare.ckpt: Stable Diffusion 1.x in one file; left out: 3 "
+                                 "tensors of averages (EMA), 3 of training");
+    CHECK(!strstr(render_log(), "not used"));
+    scratch_copy("ckpt/m.ckpt", CKPT);
+    scratch_copy("ckpt/tokenizer", FOLDER "/tokenizer");
+    same_clip(scratch("ckpt/m.ckpt"), FOLDER, NULL);
+}
+
 static void a_text_encoder_needs_no_prefix(void)
 {
     same_clip(scratch_renamed("novel.safetensors", SINGLE,
@@ -253,7 +269,7 @@ static uint8_t *adapted(const char *model, size_t *n)
     AdSessionParams p;
     uint8_t *frames;
 
-    use(model, NULL, FOLDER "/tokenizer");
+    use(model, VAE_FILE, FOLDER "/tokenizer");
     CHECK_STATUS(ad_model_load(ctx, &m, &the_case.model), AD_OK);
     p = render_params(m, &the_case);
     CHECK_STATUS(ad_session_create(m, &s, &p), AD_OK);
@@ -284,6 +300,9 @@ static void loras_find_their_layers(void)
     CHECK(!memcmp(file, folder, n));
     CHECK(!memcmp(later, folder, n));
     CHECK(memcmp(without, folder, n));
+    free(later);
+    later = adapted(CKPT, &k);
+    CHECK(!memcmp(later, folder, n));
     free(folder);
     free(file);
     free(later);
@@ -429,6 +448,7 @@ int main(void)
     RUN(the_published_size_is_derived);
     RUN(tensors_are_the_folders);
     RUN(the_clip_is_the_folders);
+    RUN(a_ckpt_is_the_same_model);
     RUN(a_text_encoder_needs_no_prefix);
     RUN(a_tokenizer_lies_beside_the_file);
     RUN(what_is_not_used_is_said);

@@ -174,6 +174,10 @@ def other_cases():
         scheduler="ddim", beta_schedule="linear", steps=6, seed=45, size="64x64", frames=4,
         lora="loras/peft.safetensors@0.6|loras/kohya.safetensors@-0.4", guidance_scale=4,
         motion_lora="loras/zoom.safetensors", prompt="a fox in the snow, watercolour")
+    yield "original_lora_files", plain(
+        scheduler="euler", beta_schedule="linear", steps=6, seed=48, size="64x64", frames=8,
+        lora="loras/domain.ckpt@0.8", motion_lora="loras/pan-original.ckpt@0.7|loras/zoom.safetensors",
+        guidance_scale=5, prompt="a lantern swinging in the wind, photograph", negative_prompt=BAD)
     yield "lora_with_settings", plain(
         scheduler="euler", beta_schedule="linear", steps=6, seed=46, size="64x64", frames=4,
         lora="loras/settings.safetensors@0.9", guidance_scale=4,

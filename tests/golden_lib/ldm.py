@@ -112,10 +112,10 @@ def proved(file, folder, states):
         assert all(torch.equal(found[k], wanted[k].float()) for k in wanted)
 
 
-def read(cls, file, folder):
+def read(cls, file, folder, **parts):
     return cls.from_single_file(str(file), config=str(folder), local_files_only=True,
                                 torch_dtype=torch.float32, safety_checker=None,
-                                feature_extractor=None, requires_safety_checker=False)
+                                feature_extractor=None, requires_safety_checker=False, **parts)
 
 
 def names_of_sd15():

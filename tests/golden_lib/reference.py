@@ -147,12 +147,20 @@ def load(options):
     return pipe
 
 
+def lora_file(path):
+    """Of the original repository's: scripts/convert_animatediff_motion_lora_to_diffusers.py."""
+    if path.suffix != ".ckpt":
+        return path
+    tensors = torch.load(path, weights_only=True)
+    return {f"unet.{diffusers_name(k)}": v for k, v in tensors.items() if "pos_encoder" not in k}
+
+
 def load_loras(pipe, lists):
     """Lists of the form path[@scale]|path[@scale]"""
     names, scales = [], []
     for i, item in enumerate(filter(None, "|".join(lists).split("|"))):
         path, _, scale = item.partition("@")
-        pipe.load_lora_weights(GOLDEN / path, adapter_name=f"lora{i}")
+        pipe.load_lora_weights(lora_file(GOLDEN / path), adapter_name=f"lora{i}")
         names.append(f"lora{i}")
         scales.append(float(scale or 1))
     if names:
