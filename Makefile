@@ -13,8 +13,8 @@ ifeq ($(MAKELEVEL)$(filter -j%,$(MAKEFLAGS)),0)
 MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2)
 endif
 
-all:             ## the library and the patched FFmpeg (build/bin/ffmpeg)
-all: lib ffmpeg
+all:             ## the library, animatediff-info and the patched FFmpeg (build/bin/ffmpeg)
+all: lib info ffmpeg
 
 help:            ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -100,6 +100,19 @@ $(BUILD)/include/%.h: engine/%.h
 	@mkdir -p $(@D) && cp $< $@
 $(BUILD)/include/%.h: kernels/%.h
 	@mkdir -p $(@D) && cp $< $@
+
+# ---- the program that tells what files are -------------------------------------------------------
+
+INFO = $(BUILD)/bin/animatediff-info
+
+info:            ## build/bin/animatediff-info: what a file of weights is, for which option
+info: $(INFO)
+
+# It looks into the library, hence the static one.
+$(INFO): $(BUILD)/engine/tools/animatediff_info.o $(STATIC)
+	$(call say,LINK,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $^ -o $@ $(AD_LIBS)
 
 # $(call pc,PREFIX): what pkg-config tells; the private part is for those who link statically.
 define pc
@@ -249,11 +262,11 @@ $(FAKES): tests/plugin/fake.c kernels/plugin.h kernels/backend.h build/config.mk
 $(BUILD)/tests/test_cuda_open: | $(FAKES)
 
 test:            ## every test this machine can run; no GPU, no network needed
-test: ffmpeg unit
-	@BUILD=$(BUILD) tests/run.sh $(UNIT_TESTS) tests/api.sh tests/check_layers.sh tests/check_format.sh \
+test: ffmpeg info unit
+	@BUILD=$(BUILD) tests/run.sh $(UNIT_TESTS) tests/api.sh tests/info.sh tests/check_layers.sh tests/check_format.sh \
 	    tests/patch.sh $(if $(filter yes,$(FFMPEG)),tests/filter.sh tests/readme.sh tests/judge.sh)
 
-unit: lib model $(UNIT_TESTS)
+unit: lib info model $(UNIT_TESTS)
 
 # Memory that is not to be had must be NULL, as without sanitizers: tests ask for too much.
 asan:            ## the unit tests again under address and undefined behaviour sanitizers
@@ -279,11 +292,12 @@ check-format:    ## tabs, trailing blanks, long lines, line ends
 # ---- elsewhere ---------------------------------------------------------------------------------------
 
 install:         ## everything into PREFIX (configured, or PREFIX=...); DESTDIR is honoured
-install: lib model ffmpeg
+install: lib info model ffmpeg
 	@set -e; to="$(DESTDIR)$(PREFIX)"; \
 	mkdir -p "$$to/bin" "$$to/include" "$$to/lib/pkgconfig" "$$to/lib/animatediff" "$$to/share/animatediff"; \
 	cp $(HEADERS) "$$to/include"; \
 	cp $(STATIC) $(SHARED) "$$to/lib"; \
+	install -m 755 $(INFO) "$$to/bin"; \
 	ln -sf $(SO) "$$to/lib/libanimatediff.so"; \
 	sed 's|^prefix=.*|prefix=$(PREFIX)|' $(PC) > "$$to/lib/pkgconfig/libanimatediff.pc"; \
 	if [ -f "$(CUDA_SO)" ]; then cp $(CUDA_SO) "$$to/lib/animatediff"; fi; \
@@ -293,7 +307,7 @@ install: lib model ffmpeg
 
 uninstall:       ## take it out again
 	@to="$(DESTDIR)$(PREFIX)"; \
-	rm -f "$$to/bin/ffmpeg" "$$to/bin/ffprobe" "$$to/include/animatediff.h" "$$to/include/ad_status.h" \
+	rm -f "$$to/bin/ffmpeg" "$$to/bin/ffprobe" "$$to/bin/animatediff-info" "$$to/include/animatediff.h" "$$to/include/ad_status.h" \
 	    "$$to/lib/libanimatediff.a" "$$to/lib/libanimatediff.so" "$$to/lib/$(SO)" \
 	    "$$to/lib/pkgconfig/libanimatediff.pc"; \
 	rm -rf "$$to/lib/animatediff" "$$to/share/animatediff"
@@ -304,7 +318,7 @@ clean:           ## remove what was compiled; FFmpeg's source, objects and downl
 distclean:       ## remove everything, downloads too
 	rm -rf build
 
-.PHONY: all help lib cuda model demo-model ffmpeg ffmpeg-matrix demo test unit asan asan-run bench golden \
+.PHONY: all help lib info cuda model demo-model ffmpeg ffmpeg-matrix demo test unit asan asan-run bench golden \
         check-layers check-format install uninstall clean distclean FORCE
 FORCE:
 

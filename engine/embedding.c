@@ -18,9 +18,8 @@ static bool is_param(const char *name)
     return !strncmp(name, "string_to_param.", 16) && n >= 17 && !strcmp(name + n - 2, ".*");
 }
 
-/* The tensor with the vectors; NULL: not such a file. Files for two text encoders have both's; the
- * first may be ours. */
-static const AdEntry *vectors_of(const AdTensorFile *f)
+/* Files for two text encoders have both's; the first may be ours. */
+const AdEntry *ad_embedding_find(const AdTensorFile *f)
 {
     const AdEntry *found = ad_tensor_file_find(f, "emb_params");
 
@@ -90,7 +89,7 @@ static AdStatus read_file(AdContext *ctx, AdEmbeddings *e, AdTokenizer *t, const
     kind = st >= 0 ? ad_recognize(f) : NULL;
     if (st >= 0 && kind->what && kind->kind != AD_FILE_EMBEDDING)
         st = ad_not_in_it(ctx, f, "textual inversion");
-    if (st >= 0 && !(v = vectors_of(f)))
+    if (st >= 0 && !(v = ad_embedding_find(f)))
         st = ad_fail(ctx, AD_ERR_FORMAT, "%.160s: no textual inversion in it: %zu tensors, none of "
                      "them \"emb_params\"", f->file->path, f->count);
     if (st >= 0) st = check_shape(ctx, e, f, v);

@@ -7,6 +7,7 @@
 #define AD_EMBEDDING_H
 
 #include "nn.h"
+#include "tensor_file.h"
 #include "tokenizer.h"
 
 typedef struct AdEmbeddings {
@@ -25,6 +26,9 @@ typedef struct AdEmbeddings {
  * AD_ERR_INVALID: the list, or a token that is taken; AD_ERR_FORMAT: no such file, or not for this
  * text encoder; else as ad_tensor_file_open(). */
 AdStatus ad_embeddings_read(AdContext *ctx, AdEmbeddings *e, AdTokenizer *t, const char *list);
+
+/* The tensor of a file that holds the vectors; NULL: it has none. */
+const AdEntry *ad_embedding_find(const AdTensorFile *f);
 
 /* Bring the rows to the device; *out is absent where there are none. */
 AdStatus ad_embeddings_pack(AdContext *ctx, AdEmbeddings *e, AdBackend *be, AdType type,

@@ -15,8 +15,12 @@
 typedef struct AdMotionFile {
     const char *version;        /* "v1", "v2", "v3", ... for the log     */
     int         levels, table;  /* rows of the positional tables; 0: none */
+    int         depth;          /* transformer blocks of one module      */
     bool        mid;
 } AdMotionFile;
+
+/* What the names and tables say. */
+void ad_motion_file_look(const AdTensorFile *f, AdMotionFile *m);
 
 /* Adds what the file says to the UNet's config; they must fit each other. AD_ERR_FORMAT or
  * AD_ERR_UNSUPPORTED with a sentence for all other files. */

@@ -82,14 +82,25 @@ static bool occurs(const AdTensorFile *f, const char *pattern)
     return false;
 }
 
+/* A LoRA that changes more than motion modules; lora= takes all of it. */
+static bool is_mixed(const AdTensorFile *f)
+{
+    for (size_t i = 0; i < f->count; i++)
+        if (strstr(f->entries[i].name, "lora") && !strstr(f->entries[i].name, "motion_modules"))
+            return true;
+    return false;
+}
+
 const AdKind *ad_recognize(const AdTensorFile *f)
 {
+    static const AdKind mixed = { AD_FILE_LORA, "a LoRA of pictures and motion modules", "lora" };
     static const AdKind unknown = OTHER(NULL);
     static const AdKind token = EMBEDDING;
 
     for (size_t i = 0; i < AD_COUNT(rows); i++)
         if (occurs(f, rows[i].first) && (!rows[i].second || occurs(f, rows[i].second)))
-            return &rows[i].kind;
+            return rows[i].kind.kind == AD_FILE_MOTION_LORA && is_mixed(f) ? &mixed
+                                                                          : &rows[i].kind;
     /* diffusers names the one tensor by its token */
     return f->count == 1 && f->entries[0].rank <= 2 ? &token : &unknown;
 }

@@ -4,14 +4,12 @@
  * the proof); the same model lies beside it as a folder, which must give the same weights and the
  * same frames, bit for bit. Variants are made here by other names in the file's header.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <fcntl.h>
-#include <unistd.h>
-
 #include "../engine/config_tensors.h"
 #include "../engine/model.h"
 #include "../engine/names.h"
 #include "../engine/recognize.h"
 #include "check.h"
+#include "published.h"
 #include "render.h"
 #include "scratch.h"
 
@@ -76,41 +74,6 @@ static void is_refused(AdStatus status, const char *model, const char *vae, cons
 
 /* ---- the layout --------------------------------------------------------------------------- */
 
-/* Tensors of Stable Diffusion 1.5 as f16 zeros: a header and a hole. */
-static const char *published_size(void)
-{
-    json_t *root = golden_json("ldm_sd15.json"), *shape;
-    char *header = malloc(1 << 20), *at = header;
-    const char *name;
-    uint64_t end = 0, n;
-    int file;
-
-    *at++ = '{';
-    json_object_foreach(root, name, shape) {
-        uint64_t begin = end, count = 1;
-        char *dims = json_dumps(shape, JSON_COMPACT);
-
-        for (size_t i = 0; i < json_array_size(shape); i++)
-            count *= (uint64_t)json_integer_value(json_array_get(shape, i));
-        end += 2 * count;
-        at += sprintf(at, "%s\"%s\":{\"dtype\":\"F16\",\"shape\":%s,\"data_offsets\":[%llu,%llu]}",
-                      begin ? "," : "", name, dims, (unsigned long long)begin,
-                      (unsigned long long)end);
-        free(dims);
-    }
-    *at++ = '}';
-    n = (uint64_t)(at - header);
-    scratch_text("sd15.safetensors", "");
-    file = open(scratch("sd15.safetensors"), O_WRONLY);
-    if (write(file, &n, 8) != 8 || write(file, header, n) != (ssize_t)n ||
-        ftruncate(file, (off_t)(8 + n + end)) < 0)
-        die("no room for a large file with a hole");
-    close(file);
-    free(header);
-    json_decref(root);
-    return scratch("sd15.safetensors");
-}
-
 /* Every tensor finds its place, none is left. */
 static void fits(AdWeights *w, const AdPartKind *kind, AdModel *m, size_t tensors)
 {
@@ -134,7 +97,7 @@ static void the_published_size_is_derived(void)
 {
     static const AdPartKind text = { "text encoder", bind_text }, unet = { "UNet", bind_unet },
                             vae = { "VAE", bind_vae };
-    const char *path = published_size();
+    const char *path = published_checkpoint("sd15.safetensors");
     AdModel *m = calloc(1, sizeof(*m)), *wanted = calloc(1, sizeof(*m));
     AdWeights w = { 0 };
     AdCheckpoint c;
