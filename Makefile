@@ -276,6 +276,24 @@ asan-run: unit
 	    UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	    BUILD=$(BUILD) tests/run.sh $(UNIT_TESTS)
 
+# libFuzzer is clang's. The loader needs no backend: no oneDNN, no OpenMP.
+FUZZ_SECONDS = 60
+# Inputs a second that each target must manage: a twentieth of what one idle core does.
+FUZZ_TARGETS = safetensors=500 torch=200 config=200 tokenizer=20 prompt=200 adapter=30
+FUZZ_FLAGS   = -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
+FUZZERS      = $(foreach target,$(FUZZ_TARGETS),$(BUILD)/fuzz_$(firstword $(subst =, ,$(target))))
+
+fuzz:            ## feed the loader FUZZ_SECONDS of odd files per target; needs clang
+	@command -v clang > /dev/null || { echo "clang is needed: apt-get install clang libclang-rt-dev"; exit 1; }
+	@$(MAKE) BUILD=build/fuzz CC=clang DNNL=no SANITIZE=no CFLAGS='-O1 -g $(FUZZ_FLAGS)' \
+	    AD_LIBS='-ljansson -lutf8proc -lm -lpthread -ldl -fsanitize=fuzzer,address,undefined' fuzz-run
+fuzz-run: $(FUZZERS)
+	@tests/fuzz/run.sh $(FUZZ_SECONDS) $(BUILD) $(FUZZ_TARGETS)
+$(BUILD)/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o \
+        $(addprefix $(BUILD)/tests/,fuzz/fuzz.o golden.o scratch.o zips.o) $(STATIC)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $^ -o $@ $(AD_LIBS)
+
 bench:           ## time and percent of peak per operation, for the speed log
 bench: model $(BENCHES)
 	@for program in $(BENCHES); do $$program || exit 1; done
@@ -313,12 +331,13 @@ uninstall:       ## take it out again
 	rm -rf "$$to/lib/animatediff" "$$to/share/animatediff"
 
 clean:           ## remove what was compiled; FFmpeg's source, objects and downloads stay
-	rm -rf $(addprefix build/,kernels engine tests lib include share demo bin asan prefix)
+	rm -rf $(addprefix build/,kernels engine tests lib include share demo bin asan fuzz prefix)
 
 distclean:       ## remove everything, downloads too
 	rm -rf build
 
-.PHONY: all help lib info cuda model demo-model ffmpeg ffmpeg-matrix demo test unit asan asan-run bench golden \
+.PHONY: all help lib info cuda model demo-model ffmpeg ffmpeg-matrix demo test unit asan asan-run fuzz \
+        fuzz-run bench golden \
         check-layers check-format install uninstall clean distclean FORCE
 FORCE:
 

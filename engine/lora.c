@@ -98,7 +98,7 @@ static bool magnitude_fits(const AdPatch *p, const AdDelta *d, bool *on_input)
 static AdStatus apply(AdContext *ctx, AdPatch *p, AdDelta *d, float *w)
 {
     float *v[AD_DELTA_PARTS] = { NULL }, *lengths = NULL;
-    AdMagnitude magnitude = { NULL };
+    AdMagnitude magnitude = { 0 };
     AdStatus st = AD_OK;
 
     describe_parts(p, d);
