@@ -261,9 +261,49 @@ $(FAKES): tests/plugin/fake.c kernels/plugin.h kernels/backend.h build/config.mk
 	$(Q)$(CC) $(AD_FLAGS) -DFAKE_$(shell echo $(notdir $(@D)) | tr a-z A-Z) -shared $< -o $@
 $(BUILD)/tests/test_cuda_open: | $(FAKES)
 
+# The CUDA backend as plain C++ on a stand-in for the device, and the programs that run on it. Every
+# access of a kernel calls a function of host_memory.cpp; the address sanitizer excludes that.
+HOST      := $(BUILD)/tests/cuda_host
+HOST_CU    = $(patsubst %.cu,$(HOST)/%.o,$(notdir $(filter-out %_sm90a.cu,$(wildcard kernels/cuda/*.cu))))
+HOST_CPP   = $(patsubst tests/cuda_host/%.cpp,$(HOST)/%.o,$(wildcard tests/cuda_host/*.cpp))
+HOST_C     = $(addprefix $(BUILD)/kernels/,tensor.o base.o memory.o)
+HOST_FLAGS = -std=c++17 $(CFLAGS) -Wall -Wextra -Wno-unknown-pragmas -fPIC -fvisibility=hidden \
+             -Itests/cuda_host -Ikernels -MMD -MP
+ifeq ($(SANITIZE),yes)
+HOST_SANE  = -fsanitize=address,undefined -fno-omit-frame-pointer
+else
+HOST_HOOKS = -fsanitize=thread --param tsan-instrument-func-entry-exit=0
+endif
+HOST_SO    = $(HOST)/libanimatediff-cuda.so
+HOST_TESTS = $(addprefix $(HOST)/,faulty test_ops test_blocks test_cuda_clips)
+
+$(HOST_CU): $(HOST)/%.o: kernels/cuda/%.cu build/config.mk
+	$(call say,CXX,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CXX) -x c++ $(HOST_FLAGS) $(HOST_SANE) $(HOST_HOOKS) -c $< -o $@
+$(HOST)/faulty.o: tests/cuda_host/faulty.cu build/config.mk
+	$(call say,CXX,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CXX) -x c++ $(HOST_FLAGS) $(HOST_SANE) $(HOST_HOOKS) -c $< -o $@
+$(HOST_CPP): $(HOST)/%.o: tests/cuda_host/%.cpp build/config.mk
+	$(call say,CXX,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CXX) $(HOST_FLAGS) $(HOST_SANE) -c $< -o $@
+$(HOST_SO): $(HOST_CU) $(HOST_CPP) $(HOST_C)
+	$(call say,LINK,$@)
+	$(Q)$(CXX) -shared $^ -o $@ $(HOST_SANE)
+$(HOST)/faulty: $(HOST)/faulty.o $(HOST_CPP) $(HOST_C)
+	$(call say,LINK,$@)
+	$(Q)$(CXX) $^ -o $@ $(HOST_SANE)
+$(filter $(HOST)/test_%,$(HOST_TESTS)): $(HOST)/%: $(BUILD)/tests/%
+	@mkdir -p $(@D) && ln -f $< $@
+
+# Where there is no C++ compiler, tests/cuda_host.sh says that it is skipped.
+cuda-host: $(if $(shell command -v $(CXX)),$(HOST_SO) $(HOST_TESTS))
+
 test:            ## every test this machine can run; no GPU, no network needed
-test: ffmpeg info unit
-	@BUILD=$(BUILD) tests/run.sh $(UNIT_TESTS) tests/api.sh tests/info.sh tests/check_layers.sh tests/check_format.sh \
+test: ffmpeg info unit cuda-host
+	@BUILD=$(BUILD) tests/run.sh $(UNIT_TESTS) tests/cuda_host.sh tests/api.sh tests/info.sh tests/check_layers.sh tests/check_format.sh \
 	    tests/patch.sh $(if $(filter yes,$(FFMPEG)),tests/filter.sh tests/readme.sh tests/judge.sh)
 
 unit: lib info model $(UNIT_TESTS)
@@ -271,10 +311,10 @@ unit: lib info model $(UNIT_TESTS)
 # Memory that is not to be had must be NULL, as without sanitizers: tests ask for too much.
 asan:            ## the unit tests again under address and undefined behaviour sanitizers
 	@$(MAKE) BUILD=build/asan SANITIZE=yes CFLAGS='-O1 -g' asan-run
-asan-run: unit
+asan-run: unit cuda-host
 	@ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 \
 	    UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-	    BUILD=$(BUILD) tests/run.sh $(UNIT_TESTS)
+	    BUILD=$(BUILD) tests/run.sh $(UNIT_TESTS) tests/cuda_host.sh
 
 # libFuzzer is clang's. The loader needs no backend: no oneDNN, no OpenMP.
 FUZZ_SECONDS = 60
@@ -336,7 +376,7 @@ clean:           ## remove what was compiled; FFmpeg's source, objects and downl
 distclean:       ## remove everything, downloads too
 	rm -rf build
 
-.PHONY: all help lib info cuda model demo-model ffmpeg ffmpeg-matrix demo test unit asan asan-run fuzz \
+.PHONY: all help lib info cuda cuda-host cuda-check model demo-model ffmpeg ffmpeg-matrix demo test unit asan asan-run fuzz \
         fuzz-run bench golden \
         check-layers check-format install uninstall clean distclean FORCE
 FORCE:

@@ -21,7 +21,9 @@ extern "C" {
 #define AD_LAUNCH(kernel, grid, block, bytes, stream, ...) \
     hc_call(#kernel, kernel, grid, block, bytes, stream, __VA_ARGS__)
 #define AD_DYN_SHARED(T, name)   T *name = (T *)(void *)hc_dynamic_shared()
-#define AD_SHARED(T, name, n)    static T name[n]; hc_static_shared(name, sizeof(name))
+#define AD_SHARED(T, name, n)                                                           \
+    static char name##_site;                                                            \
+    T *name = (T *)hc_static_shared(&name##_site, sizeof(T) * (n))
 #else
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -116,33 +118,26 @@ static __device__ __forceinline__ float ad_warp_max(float x)
 
 #ifdef AD_CUDA_HOST
 
-template <typename T> static inline float ad_half_of(uint32_t pair, int which)
-{
-    AdVec<T, 2> both;
-
-    memcpy(&both, &pair, sizeof(both));
-    return ad_float(both.v[which]);
-}
-
+/* Every lane brings its numbers as floats; each then adds up the products of its four results. */
 template <typename T>
 static inline void ad_mma_16816(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])
 {
-    struct Fragment { uint32_t a[4], b[2]; } mine, f[32];
+    struct Fragment { float a[4][2], b[2][2]; } mine, left, right[2];
     unsigned lane = hc_now->lane;
+    AdVec<T, 2> pair[6];
 
-    memcpy(mine.a, a, sizeof(mine.a));
-    memcpy(mine.b, b, sizeof(mine.b));
+    memcpy(pair, a, sizeof(a));
+    memcpy(pair + 4, b, sizeof(b));
+    for (int i = 0; i < 12; i++)
+        (i < 8 ? mine.a[i / 2] : mine.b[i / 2 - 4])[i % 2] = ad_float(pair[i / 2].v[i % 2]);
     const char *all = hc_exchange(&mine, sizeof(mine));
-    for (int i = 0; i < 32; i++)
-        memcpy(&f[i], all + i * HC_SLOT, sizeof(mine));
-    for (int i = 0; i < 4; i++) {
-        unsigned row = lane / 4, column = lane % 4 * 2 + (unsigned)i % 2;
-        float sum = 0;
-
-        for (unsigned k = 0; k < 16; k++)
-            sum += ad_half_of<T>(f[row * 4 + k % 8 / 2].a[(k / 8) * 2 + (unsigned)i / 2], k % 2) *
-                   ad_half_of<T>(f[column * 4 + k % 8 / 2].b[k / 8], k % 2);
-        c[i] += sum;
+    for (unsigned q = 0; q < 4; q++) {          /* lanes 4r + q hold k = 2q, 2q + 1, and 8 more */
+        memcpy(&left, all + (lane / 4 * 4 + q) * HC_SLOT, sizeof(left));
+        for (unsigned j = 0; j < 2; j++)
+            memcpy(&right[j], all + ((lane % 4 * 2 + j) * 4 + q) * HC_SLOT, sizeof(right[j]));
+        for (unsigned i = 0; i < 4; i++)
+            for (unsigned k = 0; k < 4; k++)
+                c[i] += left.a[k / 2 * 2 + i / 2][k % 2] * right[i % 2].b[k / 2][k % 2];
     }
 }
 
@@ -173,10 +168,10 @@ static inline void ad_load_tiles(uint32_t (&r)[4], const void *row, bool transpo
 
 static inline void ad_copy_async16(void *to, const void *from, bool there)
 {
-    there ? memcpy(to, from, 16) : memset(to, 0, 16);
+    hc_copy_async16(to, from, there);
 }
-static inline void ad_copy_commit(void) {}
-template <int N> static inline void ad_copy_wait(void) {}
+static inline void ad_copy_commit(void)                 { hc_copy_commit(); }
+template <int N> static inline void ad_copy_wait(void)  { hc_copy_wait(N); }
 
 #else
 

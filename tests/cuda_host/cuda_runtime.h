@@ -33,10 +33,10 @@ struct dim3 {
 
 struct HcThread {               /* what one thread of a kernel sees */
     dim3     thread, block, block_dim, grid_dim;
-    unsigned lane, warp, exchange;
+    unsigned index, lane, warp, exchange;
 };
 
-extern thread_local HcThread *hc_now;
+extern HcThread *hc_now;        /* one kernel runs at a time */
 
 #define threadIdx (hc_now->thread)
 #define blockIdx  (hc_now->block)
@@ -52,8 +52,16 @@ void  hc_barrier(void);
 char *hc_exchange(const void *value, size_t bytes);
 enum { HC_SLOT = 64 };
 
-char *hc_dynamic_shared(void);
-void  hc_static_shared(void *p, size_t bytes);      /* unwritten again in every block */
+/* Shared memory of the block, unwritten in every block; `site` tells declarations apart. */
+void *hc_dynamic_shared(void);
+void *hc_static_shared(const void *site, size_t bytes);
+
+/* Copies of 16 bytes into shared memory that happen as late as they may: when all but the last
+ * `left` groups are waited for. */
+void hc_copy_async16(void *to, const void *from, bool there);
+void hc_copy_commit(void);
+void hc_copy_wait(int left);
+
 [[noreturn]] void hc_die(const char *format, ...);
 
 static inline void __syncthreads(void) { hc_barrier(); }
@@ -155,8 +163,30 @@ template <typename K> cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *a, K
     return cudaSuccess;
 }
 
+/* ---- memory, host_memory.cpp -------------------------------------------------------------- */
+
+enum HcKind { HC_DEVICE = 1, HC_PINNED = 2 };
+
+void *hc_take(HcKind kind, size_t bytes);           /* NULL: no room */
+size_t hc_give_back(HcKind kind, void *p);          /* how many bytes it had */
+size_t hc_held(HcKind kind);
+
 /* True: the bytes lie in device memory that is still allocated. Pinned: in cudaHostAlloc's. */
 bool hc_on_device(const void *p, size_t bytes);
 bool hc_pinned(const void *p, size_t bytes);
+
+/* What is not done by a kernel: ends the program when a byte was never written; marks as written. */
+void hc_reads(const void *p, size_t bytes);
+void hc_writes(const void *p, size_t bytes);
+
+/* Written or not: from now on unwritten. For slabs whose parts are used again. */
+extern "C" __attribute__((visibility("default"))) void hc_forget(void *p, size_t bytes);
+
+/* A block begins or passed a barrier: what was touched before is no race any more. */
+void hc_new_phase(void);
+const char *hc_kernel_name(void);
+void *hc_shared_room(size_t offset, size_t bytes);  /* in the block's shared memory, unwritten */
+void  hc_shared_clear(void);                        /* all of it is nobody's */
+enum { HC_SHARED = 256 << 10 };
 
 #endif

@@ -165,6 +165,8 @@ static void on_device(const char *name, const void *p, const HcLayout *l, uint32
         hc_die("cuBLASLt: %s is not in device memory, or shorter than %zu bytes", name, bytes);
     if ((uintptr_t)p % align)
         hc_die("cuBLASLt: %s is less aligned than promised", name);
+    if (*name == 'A' || *name == 'B')
+        hc_reads(p, bytes);
 }
 
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t h, cublasLtMatmulDesc_t desc, const void *alpha,
@@ -194,6 +196,11 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t h, cublasLtMatmulDesc_t desc, con
         !hc_on_device(desc->bias, dl->rows * ad_type_bytes(type)))
         hc_die("cuBLASLt: bias is not in device memory, or too short");
     memset(work, 0x5a, WORK);
+    hc_writes(work, WORK);
+    if (desc->epilogue == CUBLASLT_EPILOGUE_BIAS)
+        hc_reads(desc->bias, dl->rows * ad_type_bytes(type));
+    if (add != 0)
+        hc_reads(c, dl->rows * dl->cols * ad_type_bytes(type));
     for (uint64_t j = 0; j < dl->cols; j++)
         for (uint64_t i = 0; i < dl->rows; i++) {
             int64_t at = (int64_t)(j * (uint64_t)dl->ld + i);
@@ -209,5 +216,6 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t h, cublasLtMatmulDesc_t desc, con
                 sum += ad_load(desc->bias, type, (int64_t)i);
             ad_store(d, type, at, (float)sum);
         }
+    hc_writes(d, dl->rows * dl->cols * ad_type_bytes(type));
     return CUBLAS_STATUS_SUCCESS;
 }

@@ -20,7 +20,7 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
-thread_local HcThread *hc_now;
+HcThread *hc_now;
 
 void hc_die(const char *format, ...)
 {
@@ -38,6 +38,8 @@ void hc_die(const char *format, ...)
 
 enum { STACK = 256 << 10, THREADS = 1024 };
 
+struct Copy { void *to; const void *from; bool there; int group; };
+
 struct Fibre {
     void      *sp;              /* saved stack pointer, or a ucontext_t elsewhere */
     char      *stack;
@@ -45,6 +47,8 @@ struct Fibre {
     enum { IDLE, READY, BARRIER, WARP } state;
     ucontext_t context;
     void      *fake;            /* the address sanitizer's */
+    std::vector<Copy> copies;   /* that were asked for and not yet waited for */
+    int        groups;          /* committed */
 };
 
 #if defined(__x86_64__)
@@ -92,13 +96,14 @@ static struct {
     unsigned threads, started, live;
     unsigned warp_live[32], warp_waiting[32];
     std::vector<unsigned> order;
-    std::vector<char> shared;
-    std::vector<void *> filled;
+    void    *dynamic;
+    size_t   shared_end;
+    std::vector<std::pair<const void *, void *>> shared;        /* declarations met in this block */
     Fibre    scheduler, *running;
     std::vector<Fibre *> idle, waiting;
 } B;
 
-static char slots[32][2][32 * HC_SLOT];
+alignas(64) static char slots[32][2][32 * HC_SLOT];
 
 static void switch_to(Fibre *from, Fibre *to)
 {
@@ -133,6 +138,7 @@ static void begin(Fibre *f, unsigned index)
     t->block     = B.at;
     t->block_dim = B.block;
     t->grid_dim  = B.grid;
+    t->index     = index;
     t->lane      = index % 32;
     t->warp      = index / 32;
     t->exchange  = 0;
@@ -149,6 +155,8 @@ static void fibre(void)
 
         while (B.started < B.threads) {
             begin(self, B.order[B.started++]);
+            self->copies.clear();
+            self->groups = 0;
             (*B.kernel)();
             B.live--;
             B.warp_live[self->thread.warp]--;
@@ -207,6 +215,40 @@ char *hc_exchange(const void *value, size_t bytes)
     return all;
 }
 
+/* ---- late copies -------------------------------------------------------------------------- */
+
+void hc_copy_async16(void *to, const void *from, bool there)
+{
+    if ((uintptr_t)to % 16 || (there && (uintptr_t)from % 16))
+        hc_die("%s: a copy of 16 bytes at an odd address", B.name);
+    B.running->copies.push_back({ to, from, there, B.running->groups });
+}
+
+void hc_copy_commit(void) { B.running->groups++; }
+
+void hc_copy_wait(int left)
+{
+    Fibre *self = B.running;
+    std::vector<Copy> later;
+
+    for (const Copy &c : self->copies) {
+        if (c.group >= self->groups - left) {
+            later.push_back(c);
+            continue;
+        }
+        if (c.there) {
+            hc_reads(c.from, 16);
+            memcpy(c.to, c.from, 16);
+        } else {
+            memset(c.to, 0, 16);
+        }
+        hc_writes(c.to, 16);
+    }
+    self->copies.swap(later);
+}
+
+/* ---- going on ----------------------------------------------------------------------------- */
+
 /* May this one go on? Exchanges need all 32 lanes; barriers everyone who is left. */
 static bool released(const Fibre *f, bool all_at_barrier)
 {
@@ -228,6 +270,8 @@ static void release(void)
         hc_die("%s: block %u,%u,%u waits for ever: %u threads live, %u at a barrier, thread %u of "
                "warp %u at an exchange", B.name, B.at.x, B.at.y, B.at.z, B.live, at_barrier,
                still[0]->thread.lane, still[0]->thread.warp);
+    if (at_barrier == B.live)
+        hc_new_phase();
     for (Fibre *f : ready)
         if (f->state == Fibre::WARP)
             B.warp_waiting[f->thread.warp] = 0;
@@ -240,13 +284,15 @@ static void run_block(size_t bytes)
 {
     B.started = 0;
     B.live = B.threads;
-    B.filled.clear();
+    B.shared.clear();
+    hc_new_phase();
     for (unsigned w = 0; w < 32; w++) {
         B.warp_waiting[w] = 0;
         B.warp_live[w] =
             B.threads > 32 * w ? (B.threads - 32 * w < 32 ? B.threads - 32 * w : 32) : 0;
     }
-    B.shared.assign(bytes, (char)0xff);         /* not a number, in every type */
+    B.dynamic = bytes ? hc_shared_room(0, bytes) : NULL;
+    B.shared_end = bytes;
     while (B.started < B.threads) {
         if (B.idle.empty())
             B.idle.push_back(fresh());
@@ -272,19 +318,24 @@ static void choose_order(void)
     }
 }
 
-char *hc_dynamic_shared(void)
+void *hc_dynamic_shared(void)
 {
-    return B.shared.data();
+    return B.dynamic;
 }
 
-void hc_static_shared(void *p, size_t bytes)
+void *hc_static_shared(const void *site, size_t bytes)
 {
-    for (void *known : B.filled)
-        if (known == p)
-            return;
-    B.filled.push_back(p);
-    memset(p, 0xff, bytes);
+    size_t at = (B.shared_end + 1023) / 512 * 512;      /* a gap that nobody may touch */
+
+    for (const auto &known : B.shared)
+        if (known.first == site)
+            return known.second;
+    B.shared.push_back({ site, hc_shared_room(at, bytes) });
+    B.shared_end = at + bytes;
+    return B.shared.back().second;
 }
+
+const char *hc_kernel_name(void) { return B.name; }
 
 void hc_run_kernel(const char *name, dim3 grid, dim3 block, size_t bytes,
                    const std::function<void()> &kernel)
@@ -297,10 +348,12 @@ void hc_run_kernel(const char *name, dim3 grid, dim3 block, size_t bytes,
     B.block   = block;
     B.threads = block.x * block.y * block.z;
     choose_order();
+    hc_shared_clear();
     for (unsigned z = 0; z < grid.z; z++)
         for (unsigned y = 0; y < grid.y; y++)
             for (unsigned x = 0; x < grid.x; x++) {
                 B.at = dim3(x, y, z);
                 run_block(bytes);
             }
+    hc_now = NULL;
 }

@@ -1,34 +1,20 @@
-/* host_runtime.cpp - device memory, streams and errors of the stand-in.
+/* host_runtime.cpp - devices, streams and errors of the stand-in.
  *
- * Streams compute at once. A new allocation is full of ones, which is not a number in any type,
- * and has guards on both sides that are looked at when it is freed (under the address sanitizer
- * they cannot be touched at all). AD_HOST_MEMORY=bytes is the card's memory, AD_HOST_FAIL=n makes
+ * Streams compute at once. AD_HOST_MEMORY=bytes is the card's memory, AD_HOST_FAIL=n makes
  * the n-th call fail: "n:2" with error 2, "n:700" and all after it with error 700.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <cstdio>
 #include <cstdlib>
-#include <map>
-#include <mutex>
 
 #include "cuda_runtime.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/asan_interface.h>
-#else
-#define ASAN_POISON_MEMORY_REGION(p, n)   ((void)(p), (void)(n))
-#define ASAN_UNPOISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
-#endif
-
 void hc_run_kernel(const char *, dim3, dim3, size_t, const std::function<void()> &);
 
-enum { GUARD = 256, DEVICES = 2 };
+enum { DEVICES = 2 };
 
 struct HcStream { int device; };
 struct HcEvent  { int device; };
 
-static std::mutex lock;
-static std::map<const char *, size_t> device_memory, pinned_memory;
-static size_t held;
 static long calls;
 static thread_local cudaError_t last;
 static bool dead;
@@ -132,7 +118,7 @@ cudaError_t cudaMemGetInfo(size_t *free, size_t *total)
 {
     MAY_FAIL();
     *total = card_memory();
-    *free  = *total > held ? *total - held : 0;
+    *free  = *total > hc_held(HC_DEVICE) ? *total - hc_held(HC_DEVICE) : 0;
     return cudaSuccess;
 }
 
@@ -144,72 +130,20 @@ cudaError_t cudaDeviceGraphMemTrim(int)
 
 /* ---- memory ------------------------------------------------------------------------------- */
 
-static bool inside(const std::map<const char *, size_t> &all, const void *p, size_t bytes)
-{
-    std::lock_guard<std::mutex> hold(lock);
-    auto it = all.upper_bound((const char *)p);
-
-    if (it == all.begin())
-        return false;
-    --it;
-    return (const char *)p + bytes <= it->first + it->second;
-}
-
-bool hc_on_device(const void *p, size_t bytes) { return inside(device_memory, p, bytes); }
-bool hc_pinned(const void *p, size_t bytes)    { return inside(pinned_memory, p, bytes); }
-
-static void *guarded(std::map<const char *, size_t> &all, size_t bytes)
-{
-    size_t room = (bytes + GUARD - 1) / GUARD * GUARD + 2 * GUARD;
-    char *p = (char *)aligned_alloc(GUARD, room);
-
-    if (!p)
-        return NULL;
-    memset(p, 0xff, room);
-    memset(p, 0xa5, GUARD);
-    memset(p + GUARD + bytes, 0xa5, room - GUARD - bytes);
-    ASAN_POISON_MEMORY_REGION(p, GUARD);
-    ASAN_POISON_MEMORY_REGION(p + GUARD + bytes, room - GUARD - bytes);
-    std::lock_guard<std::mutex> hold(lock);
-    all[p + GUARD] = bytes;
-    return p + GUARD;
-}
-
-static void release(std::map<const char *, size_t> &all, void *p)
-{
-    std::lock_guard<std::mutex> hold(lock);
-    auto it = all.find((char *)p);
-
-    if (it == all.end())
-        hc_die("freed, but never allocated: %p", p);
-    size_t bytes = it->second, room = (bytes + GUARD - 1) / GUARD * GUARD + 2 * GUARD;
-    char *base = (char *)p - GUARD;
-
-    ASAN_UNPOISON_MEMORY_REGION(base, room);
-    for (size_t i = 0; i < room; i++)
-        if ((i < GUARD || i >= GUARD + bytes) && base[i] != (char)0xa5)
-            hc_die("byte %ld of an allocation of %zu was written", (long)i - GUARD, bytes);
-    all.erase(it);
-    free(base);
-}
-
 cudaError_t cudaMalloc(void **p, size_t bytes)
 {
     *p = NULL;
     MAY_FAIL();
-    if (held + bytes > card_memory() || !(*p = guarded(device_memory, bytes)))
+    if (hc_held(HC_DEVICE) + bytes > card_memory() || !(*p = hc_take(HC_DEVICE, bytes)))
         return report(cudaErrorMemoryAllocation);
-    held += bytes;
     return cudaSuccess;
 }
 
 cudaError_t cudaFree(void *p)
 {
     MAY_FAIL();
-    if (p) {
-        held -= device_memory[(char *)p];
-        release(device_memory, p);
-    }
+    if (p)
+        hc_give_back(HC_DEVICE, p);
     return cudaSuccess;
 }
 
@@ -217,7 +151,7 @@ cudaError_t cudaHostAlloc(void **p, size_t bytes, unsigned)
 {
     *p = NULL;
     MAY_FAIL();
-    *p = guarded(pinned_memory, bytes);
+    *p = hc_take(HC_PINNED, bytes);
     return *p ? cudaSuccess : report(cudaErrorMemoryAllocation);
 }
 
@@ -225,7 +159,7 @@ cudaError_t cudaFreeHost(void *p)
 {
     MAY_FAIL();
     if (p)
-        release(pinned_memory, p);
+        hc_give_back(HC_PINNED, p);
     return cudaSuccess;
 }
 
@@ -239,7 +173,9 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
       : kind == cudaMemcpyDeviceToHost ? !hc_pinned(to, bytes) || !hc_on_device(from, bytes)
                                        : !hc_on_device(to, bytes) || !hc_on_device(from, bytes))
         hc_die("copy of %zu bytes, kind %d: not in device or pinned memory", bytes, (int)kind);
+    hc_reads(from, bytes);
     memcpy(to, from, bytes);
+    hc_writes(to, bytes);
     return cudaSuccess;
 }
 
@@ -249,6 +185,7 @@ cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t strea
     if (!stream || !hc_on_device(p, bytes))
         hc_die("memset of %zu bytes: default stream, or not in device memory", bytes);
     memset(p, value, bytes);
+    hc_writes(p, bytes);
     return cudaSuccess;
 }
 

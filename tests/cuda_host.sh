@@ -1,0 +1,43 @@
+#!/bin/sh
+# cuda_host.sh - the CUDA backend without a GPU: its files compiled as C++, threads as fibres.
+#
+#     tests/cuda_host.sh [quick]      quick: without the golden blocks, which take a minute
+#
+# Runs what lies in $BUILD/tests/cuda_host: programs of the other tests, with a stand-in beside them
+# that takes the place of libanimatediff-cuda.so, and what tests the stand-in itself. What it finds
+# and how: tests/cuda_host/host_memory.cpp.
+# SPDX-License-Identifier: LGPL-2.1-or-later
+set -u
+cd "$(dirname "$0")/.." || exit 1
+here=${BUILD:-build}/tests/cuda_host
+logs=${BUILD:-build}/logs
+failed=0
+
+if ! [ -f "$here/libanimatediff-cuda.so" ]; then
+    echo "skip - CUDA backend on its stand-in: no C++ compiler"
+    exit 0
+fi
+mkdir -p "$logs"
+
+# run NAME ARGUMENT...: what it prints, and one line more when it dies
+run()
+{
+    log=$logs/cuda_host-$1.log
+    "$here/$@" > "$log" 2>&1
+    status=$?
+    [ $status = 0 ] || grep -q '^not ok' "$log" ||
+        echo "not ok - $1 on the stand-in ends with status $status: $(tail -n 1 "$log")" >> "$log"
+    return $status
+}
+
+# The blocks take as long as all else: side by side.
+[ "${1:-}" = quick ] || run test_blocks cuda &
+blocks=$!
+run faulty          || failed=1
+run test_ops cuda   || failed=1
+run test_cuda_clips || failed=1
+wait $blocks        || failed=1
+for program in faulty test_ops test_cuda_clips $([ "${1:-}" = quick ] || echo test_blocks); do
+    grep -E '^(ok|not ok|skip) - ' "$logs/cuda_host-$program.log"
+done
+exit $failed
