@@ -314,7 +314,11 @@ asan:            ## the unit tests again under address and undefined behaviour s
 asan-run: unit cuda-host
 	@ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 \
 	    UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-	    BUILD=$(BUILD) tests/run.sh $(UNIT_TESTS) tests/cuda_host.sh
+	    BUILD=$(BUILD) QUICK=1 tests/run.sh $(UNIT_TESTS) tests/cuda_host.sh
+
+# Minutes; needs nvcc but no GPU. Says so where there is none.
+cuda-check:      ## does nvcc compile the CUDA backend for all architectures, as well as before?
+	@BUILD=$(BUILD) tests/run.sh tests/check_cuda.sh
 
 # libFuzzer is clang's. The loader needs no backend: no oneDNN, no OpenMP.
 FUZZ_SECONDS = 60

@@ -124,12 +124,14 @@ static inline void ad_mma_16816(float (&c)[4], const uint32_t (&a)[4], const uin
 {
     struct Fragment { float a[4][2], b[2][2]; } mine, left, right[2];
     unsigned lane = hc_now->lane;
-    AdVec<T, 2> pair[6];
+    T own[12];
 
-    memcpy(pair, a, sizeof(a));
-    memcpy(pair + 4, b, sizeof(b));
-    for (int i = 0; i < 12; i++)
-        (i < 8 ? mine.a[i / 2] : mine.b[i / 2 - 4])[i % 2] = ad_float(pair[i / 2].v[i % 2]);
+    memcpy(own, a, sizeof(a));
+    memcpy(own + 8, b, sizeof(b));
+    for (int i = 0; i < 8; i++)
+        mine.a[i / 2][i % 2] = ad_float(own[i]);
+    for (int i = 0; i < 4; i++)
+        mine.b[i / 2][i % 2] = ad_float(own[8 + i]);
     const char *all = hc_exchange(&mine, sizeof(mine));
     for (unsigned q = 0; q < 4; q++) {          /* lanes 4r + q hold k = 2q, 2q + 1, and 8 more */
         memcpy(&left, all + (lane / 4 * 4 + q) * HC_SLOT, sizeof(left));

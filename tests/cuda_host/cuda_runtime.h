@@ -175,7 +175,7 @@ size_t hc_held(HcKind kind);
 bool hc_on_device(const void *p, size_t bytes);
 bool hc_pinned(const void *p, size_t bytes);
 
-/* What is not done by a kernel: ends the program when a byte was never written; marks as written. */
+/* Accesses outside kernels: the first ends the program when a byte was never written. */
 void hc_reads(const void *p, size_t bytes);
 void hc_writes(const void *p, size_t bytes);
 

@@ -149,7 +149,7 @@ static const struct { const char *name, *sentence; void (*run)(void); } cases[] 
     { "a read of what was freed", OUTSIDE("4 bytes read outside"), freed },
     { "a read of what was never written", HOOKS("4 bytes read and never written"), unwritten },
     { "a read of a slab's part that is used again", HOOKS("read and never written"), forgotten },
-    { "a download of what was never written", "read and never written", downloaded },
+    { "a download of what was never written", HOOKS("read and never written"), downloaded },
     { "a copy from memory that is not pinned", "not in device or pinned memory", from_the_heap },
     { "a missing barrier", HOOKS("read"), no_barrier },
     { "an overwrite before all have read", HOOKS("while another thread"),
@@ -216,8 +216,8 @@ int main(void)
         if (right)
             printf("ok - stand-in: %s\n", c.name);
         else
-            printf("not ok - stand-in: %s: %s, \"%.200s\"\n", c.name, well ? "ended well" : "failed",
-                   said);
+            printf("not ok - stand-in: %s: %s, \"%.200s\"\n", c.name,
+                   well ? "ended well" : "failed", said);
         failed += !right;
     }
     return failed != 0;

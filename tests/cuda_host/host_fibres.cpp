@@ -46,7 +46,7 @@ struct Fibre {
     HcThread   thread;
     enum { IDLE, READY, BARRIER, WARP } state;
     ucontext_t context;
-    void      *fake;            /* the address sanitizer's */
+    void      *fake = NULL;     /* the address sanitizer's */
     std::vector<Copy> copies;   /* that were asked for and not yet waited for */
     int        groups;          /* committed */
 };
@@ -89,7 +89,7 @@ static void prepare(Fibre *f, void (*entry)(void))
 
 static std::mutex one_launch;           /* the state below belongs to one kernel at a time */
 
-static struct {
+static struct State {
     const std::function<void()> *kernel;
     const char *name;
     dim3     grid, block, at;
@@ -101,32 +101,37 @@ static struct {
     std::vector<std::pair<const void *, void *>> shared;        /* declarations met in this block */
     Fibre    scheduler, *running;
     std::vector<Fibre *> idle, waiting;
-} B;
+} &B = *new State();      /* stays when the program ends, stacks and all */
 
 alignas(64) static char slots[32][2][32 * HC_SLOT];
 
+#if defined(__SANITIZE_ADDRESS__)
+static const void *main_bottom;         /* of the stack that the scheduler runs on */
+static size_t main_size;
+
+static void leave(Fibre *from, Fibre *to)
+{
+    bool main = to == &B.scheduler;
+
+    __sanitizer_start_switch_fiber(&from->fake, main ? main_bottom : to->stack,
+                                   main ? main_size : (size_t)STACK);
+}
+
+/* On this stack again, or (fake NULL) for the first time. */
+static void arrive(void *fake, bool main)
+{
+    __sanitizer_finish_switch_fiber(fake, main ? NULL : &main_bottom, main ? NULL : &main_size);
+}
+#else
+static void leave(Fibre *, Fibre *) {}
+static void arrive(void *, bool) {}
+#endif
+
 static void switch_to(Fibre *from, Fibre *to)
 {
-#if defined(__SANITIZE_ADDRESS__)
-    static const void *main_bottom;
-    static size_t main_size;
-    const void *bottom = to == &B.scheduler ? main_bottom : to->stack;
-    size_t size = to == &B.scheduler ? main_size : (size_t)STACK;
-
-    if (from == &B.scheduler) {
-        pthread_attr_t attr;
-        void *low;
-        pthread_getattr_np(pthread_self(), &attr);
-        pthread_attr_getstack(&attr, &low, &main_size);
-        pthread_attr_destroy(&attr);
-        main_bottom = low;
-    }
-    __sanitizer_start_switch_fiber(&from->fake, bottom, size);
-#endif
+    leave(from, to);
     swap(from, to);
-#if defined(__SANITIZE_ADDRESS__)
-    __sanitizer_finish_switch_fiber(from->fake, NULL, NULL);
-#endif
+    arrive(from->fake, from == &B.scheduler);
 }
 
 static void begin(Fibre *f, unsigned index)
@@ -147,9 +152,7 @@ static void begin(Fibre *f, unsigned index)
 
 static void fibre(void)
 {
-#if defined(__SANITIZE_ADDRESS__)
-    __sanitizer_finish_switch_fiber(NULL, NULL, NULL);
-#endif
+    arrive(NULL, false);
     for (;;) {
         Fibre *self = B.running;
 

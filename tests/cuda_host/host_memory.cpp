@@ -14,7 +14,9 @@
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
+enum { least_read = 1 };        /* kernels write unseen: UNWRITTEN tells nothing */
 #else
+enum { least_read = 2 };
 #define ASAN_POISON_MEMORY_REGION(p, n)   ((void)(p), (void)(n))
 #define ASAN_UNPOISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
 #endif
@@ -229,7 +231,7 @@ void hc_shared_clear(void)
 static void reads(size_t at, size_t bytes)
 {
     for (size_t i = at; i < at + bytes; i++)
-        if (shadow[i] != WRITTEN)
+        if (shadow[i] < least_read)
             wrong(at, bytes, shadow[i] == UNWRITTEN ? "read and never written" : "read outside");
     if (at < HC_SHARED && hc_now)
         reads_shared(at, bytes, hc_now);
