@@ -139,10 +139,56 @@ static AdStatus refuse_relatives(AdContext *ctx, const AdTensorFile *f)
                        "Diffusion 1.x is needed", f->file->path,
                        context == 1024 ? "Stable Diffusion 2.x" : "Stable Diffusion XL",
                        (int)context);
-    if (in == 9 || in == 8)
+    if (in && in != 4)
         return ad_fail(ctx, AD_ERR_UNSUPPORTED, "%.160s: %s model (%d input channels); text to "
-                       "video needs one with 4", f->file->path, in == 9 ? "an inpainting"
-                                                                   : "an image-editing", (int)in);
+                       "video needs one with 4", f->file->path,
+                       in == 9 ? "an inpainting" : in == 8 ? "an image-editing" :
+                       in == 7 ? "an upscaling" : in == 5 ? "a depth-guided" : "another kind of",
+                       (int)in);
+    return AD_OK;
+}
+
+/* The number behind a prefix, and *rest behind it; -1: the name is another. */
+static int block_number(const char *name, const char *prefix, const char **rest)
+{
+    size_t n = strlen(prefix);
+    int number = 0;
+
+    if (strncmp(name, prefix, n) || name[n] < '0' || name[n] > '9')
+        return -1;
+    for (name += n; *name >= '0' && *name <= '9' && number < 10000; name++)
+        number = 10 * number + (*name - '0');
+    *rest = name;
+    return number;
+}
+
+/* Blocks are numbered through; what they are follows from two layers on every level, three on the
+ * way up. With others the same names would mean other layers. */
+static AdStatus check_layers(AdContext *ctx, const AdTensorFile *f)
+{
+    static const char down[] = "model.diffusion_model.input_blocks.";
+    static const char up[] = "model.diffusion_model.output_blocks.";
+    int samplers = 0, first = 0, last_down = 0, last_up = 0;
+
+    for (size_t i = 0; i < f->count; i++) {
+        const char *rest = "";
+        int n = block_number(f->entries[i].name, down, &rest);
+
+        last_down = AD_MAX(last_down, n);
+        last_up   = AD_MAX(last_up, block_number(f->entries[i].name, up, &rest));
+        if (n > 0 && !strcmp(rest, ".0.op.weight")) {
+            samplers++;
+            first = first ? AD_MIN(first, n) : n;
+        }
+    }
+    if (first && first != 3)
+        return ad_fail(ctx, AD_ERR_UNSUPPORTED, "%.140s: a UNet with %d layer%s on its first "
+                       "level; in one file only Stable Diffusion 1.x's 2 are supported",
+                       f->file->path, first - 1, first == 2 ? "" : "s");
+    if (last_down != 3 * samplers + 2 || last_up != 3 * samplers + 2)
+        return ad_fail(ctx, AD_ERR_UNSUPPORTED, "%.140s: a UNet of %d levels with blocks up to %d "
+                       "down and %d up; in one file only 2 layers a level are supported",
+                       f->file->path, samplers + 1, last_down, last_up);
     return AD_OK;
 }
 
@@ -197,6 +243,7 @@ AdStatus ad_checkpoint_look(AdContext *ctx, const char *path, AdCheckpoint *out)
     if (st >= 0 && ad_recognize(f)->kind != AD_FILE_CHECKPOINT)
         st = ad_not_in_it(ctx, f, "Stable Diffusion 1.x model");
     if (st >= 0) st = refuse_relatives(ctx, f);
+    if (st >= 0) st = check_layers(ctx, f);
     if (st >= 0) {
         look(f, out);
         if (!out->text)

@@ -356,6 +356,15 @@ static void relatives_are_refused_by_name(void)
         { "[32,4,3,3]", "[128,9,1,1]", AD_ERR_UNSUPPORTED, "an inpainting model (9 input "
           "channels); text to video needs one with 4" },
         { "[32,4,3,3]", "[16,8,3,3]", AD_ERR_UNSUPPORTED, "an image-editing model (8 input" },
+        { "[32,4,3,3]", "[64,2,3,3]", AD_ERR_UNSUPPORTED, "another kind of model (2 input" },
+        { "input_blocks.3.0.op.", "input_blocks.2.0.op.", AD_ERR_UNSUPPORTED, "a UNet with 1 "
+          "layer on its first level; in one file only Stable Diffusion 1.x's 2 are supported" },
+        { "input_blocks.3.0.op.", "input_blocks.4.0.op.", AD_ERR_UNSUPPORTED, "a UNet with 3 "
+          "layers on its first level" },
+        { "input_blocks.5.", "input_blocks.6.", AD_ERR_UNSUPPORTED, "a UNet of 2 levels with "
+          "blocks up to 6 down and 5 up; in one file only 2 layers a level are supported" },
+        { "output_blocks.5.", "output_blocks.6.", AD_ERR_UNSUPPORTED, "blocks up to 5 down and 6 "
+          "up" },
         { "[32,64]", "[2,1024]", AD_ERR_FORMAT, "a Stable Diffusion 2.x model (text states of "
           "width 1024); Stable Diffusion 1.x is needed" },
         { "[32,64]", "[1,2048]", AD_ERR_FORMAT, "a Stable Diffusion XL model" },
