@@ -213,6 +213,7 @@ static void look(const AdTensorFile *f, AdCheckpoint *c)
     static const char *const parts[] = {
         "model.diffusion_model.", "first_stage_model.", "vae.", "cond_stage_model.transformer.",
     };
+    const char *prediction = ad_tensor_file_metadata(f, "modelspec.prediction_type");
     char quoted[AD_QUOTE_TEXT];
 
     for (size_t i = 0; i < f->count; i++) {
@@ -230,7 +231,8 @@ static void look(const AdTensorFile *f, AdCheckpoint *c)
         c->vae  = c->vae || part == 1 || part == 2;
         c->text = c->text || part == 3;
     }
-    c->v_prediction = ad_tensor_file_find(f, "v_pred") != NULL;
+    c->v_prediction = ad_tensor_file_find(f, "v_pred") ||
+                      (prediction && !strcmp(prediction, "v"));     /* Stability's model spec */
     c->zero_snr     = ad_tensor_file_find(f, "ztsnr") != NULL;
 }
 

@@ -28,7 +28,7 @@ const AdKind *ad_recognize(const AdTensorFile *f);
 /* What a checkpoint holds beside its UNet, and what in it is of no use. */
 typedef struct AdCheckpoint {
     bool   text, vae;
-    bool   v_prediction, zero_snr;      /* marked by empty tensors of these names     */
+    bool   v_prediction, zero_snr;      /* marked by empty tensors, or in the metadata */
     size_t ema, training, other;        /* tensors: averages, training's, unknown ones */
     char   example[64];                 /* one of `other` */
 } AdCheckpoint;

@@ -4,7 +4,8 @@
  * step and frame, memory, and the time of every kind of operation and shape. The operations of the
  * backend are timed from outside: its class is replaced by one that looks at the clock.
  *
- * Usage: bench_session MODEL ADAPTER SIZE PRECISION STEPS [DEVICE]
+ * Usage: bench_session MODEL ADAPTER SIZE PRECISION STEPS [DEVICE [LORA MOTION_LORA]]
+ * With LoRAs the time is taken that other lists of them cost while the model stays loaded.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <inttypes.h>
 #include <stdio.h>
@@ -13,7 +14,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#include "../engine/internal.h"
+#include "../engine/model.h"
 
 #define MOST 512
 
@@ -181,6 +182,48 @@ static double peak_gb(void)
     return (double)usage.ru_maxrss * 1024 / 1e9;
 }
 
+/* Seconds of all threads. */
+static double worked(void)
+{
+    struct rusage u;
+
+    getrusage(RUSAGE_SELF, &u);
+    return (double)u.ru_utime.tv_sec + (double)u.ru_stime.tv_sec +
+           1e-6 * (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
+}
+
+/* Reading and packing while a clip may be computed, then what the next clip waits for. */
+static int adapt(AdModel *m, const char *what, const char *lora, const char *motion_lora)
+{
+    double start = now(), work = worked(), ready, waiting = 0;
+
+    if (ad_model_adapt(m, lora, motion_lora) < 0)
+        return -1;
+    ready = now();
+    work  = worked() - work;
+    for (size_t i = 0; m->next && i < m->next->changes.count; i++)
+        waiting += 1e-9 * (double)m->next->changes.items[i].bytes;
+    printf("%s: %.2f s to make ready (%.2f s of processor time, %.2f GB wait), ", what,
+           ready - start, work, waiting);
+    if (ad_model_take_adaptation(m) < 0)
+        return -1;
+    printf("%.3f s at the next clip\n", now() - ready);
+    return 0;
+}
+
+static int adapt_often(AdModel *m, const char *lora, const char *motion_lora)
+{
+    char half[600];
+
+    snprintf(half, sizeof(half), "%s@0.5", motion_lora);
+    for (int i = 0; i < 3; i++)
+        if (adapt(m, "a motion LoRA", NULL, motion_lora) < 0 ||
+            adapt(m, "another scale", NULL, half) < 0 ||
+            adapt(m, "and a LoRA", lora, half) < 0 || adapt(m, "none", NULL, NULL) < 0)
+            return -1;
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     AdContextParams cp;
@@ -213,6 +256,10 @@ int main(int argc, char **argv)
         return 1;
     printf("%s, %s: loaded in %.1f s, peak %.2f GB\n", ctx->backend->about, argv[4],
            now() - start, peak_gb());
+    if (argc > 8 && adapt_often(model, argv[7], argv[8]) < 0)
+        return 1;
+    if (steps < 1)
+        return 0;
     ad_session_defaults(model, &sp);
     sp.width = sp.height = size;
     sp.scheduler = "ddim";

@@ -1,7 +1,8 @@
 """make_fullsize.py - random weights in the real sizes: Stable Diffusion 1.5 and the v2 motion
 adapter, as fp16 folders of about 2.9 GB.
 
-Called by tests/bench_fullsize.sh; needs torch and diffusers (the environment of make golden). The
+A kohya LoRA of rank 64 with convolutions and text encoder and a motion LoRA of rank 64, as large as
+published ones, lie beside them. Called by tests/bench_fullsize.sh; needs torch and diffusers (the environment of make golden). The
 numbers are random but tame (matrices of variance 1/fan-in), because speed on zeros would be twice
 the truth. The tokenizer is the small one of the golden data.
 
@@ -14,6 +15,7 @@ import sys
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from diffusers import AutoencoderKL, MotionAdapter, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -45,16 +47,52 @@ def shake(module, generator):
     return module.half()
 
 
+def pairs(module, name, wanted, generator):
+    """down and up matrices of rank 64 for the layers that are wanted."""
+    out = {}
+    for path, layer in module.named_modules():
+        w = getattr(layer, "weight", None)
+        if w is None or w.ndim not in (2, 4) or not wanted(path):
+            continue
+        down, up = name(path)
+        out[down] = (torch.randn((64, *w.shape[1:]), generator=generator)
+                     * (w[0].numel() ** -0.5)).half()
+        out[up] = (torch.randn((w.shape[0], 64, *(1,) * (w.ndim - 2)), generator=generator)
+                   * 0.01).half()
+    return out
+
+
+def loras(unet, text, adapter, out, generator):
+    def kohya(prefix):
+        def names(path):
+            stem = prefix + path.replace(".", "_")
+            return f"{stem}.lora_down.weight", f"{stem}.lora_up.weight"
+        return names
+
+    def motion(path):
+        return tuple(f"unet.{path}.lora_{m}.weight" for m in "AB")
+
+    picture = pairs(unet, kohya("lora_unet_"), lambda p: any(
+        k in p for k in ("attentions", "resnets", "samplers")), generator)
+    picture |= pairs(text, kohya("lora_te_"), lambda p: "layers" in p, generator)
+    moving = pairs(adapter, motion, lambda p: ".to_" in p, generator)
+    save_file(picture, out / "lora.safetensors")
+    save_file(moving, out / "motion_lora.safetensors")
+
+
 def main():
     out = Path(sys.argv[1])
     golden = Path(__file__).resolve().parent / "golden" / "tokenizer"
     generator = torch.Generator().manual_seed(1)
     base, adapter = out / "model", out / "adapter"
+    parts = []
     for make, folder in ((lambda: UNet2DConditionModel(**UNET), base / "unet"),
                          (lambda: AutoencoderKL(**VAE), base / "vae"),
                          (lambda: CLIPTextModel(CLIPTextConfig(**TEXT)), base / "text_encoder"),
                          (lambda: MotionAdapter(), adapter)):
-        shake(make(), generator).save_pretrained(folder)
+        parts.append(shake(make(), generator))
+        parts[-1].save_pretrained(folder)
+    loras(parts[0], parts[2], parts[3], out, generator)
     (base / "scheduler").mkdir(parents=True, exist_ok=True)
     (base / "scheduler" / "scheduler_config.json").write_text(json.dumps(SCHEDULER, indent=2))
     shutil.copytree(golden, base / "tokenizer", dirs_exist_ok=True)

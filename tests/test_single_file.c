@@ -286,6 +286,13 @@ static void v_prediction_is_marked(void)
     CHECK_TEXT(m->scheduler_config.prediction_type, "v_prediction");
     CHECK_INT(m->scheduler_config.rescale_betas_zero_snr, 1);
     ad_model_destroy(&m);
+    path = scratch_renamed("m.safetensors", SINGLE, "\"alphas_cumprod\"", "\"__metadata__\":{"
+                           "\"modelspec.prediction_type\":\"v\"},\"alphas_cumprod\"");
+    use(path, NULL, FOLDER "/tokenizer");
+    CHECK_STATUS(ad_model_load(ctx, &m, &the_case.model), AD_OK);
+    CHECK_TEXT(m->scheduler_config.prediction_type, "v_prediction");
+    CHECK(m->scheduler_config.rescale_betas_zero_snr != 1);
+    ad_model_destroy(&m);
     use(SINGLE, NULL, FOLDER "/tokenizer");
     CHECK_STATUS(ad_model_load(ctx, &m, &the_case.model), AD_OK);
     CHECK_TEXT(m->scheduler_config.prediction_type, "");
