@@ -24,6 +24,7 @@ FLOW = {"zoom-in": ("zoom", 1, 0.08), "zoom-out": ("zoom", -1, 0.08), "pan-left"
         "rolling-clockwise": ("roll", -1, 8), "rolling-anticlockwise": ("roll", 1, 8)}
 OPPOSITE = (("pan-left", "pan-right"), ("tilt-up", "tilt-down"), ("zoom-in", "zoom-out"),
             ("rolling-clockwise", "rolling-anticlockwise"))
+STEPS = 12                      # enough for an effect, and half the time of the default
 GUIDANCE = (1.0, 2.0, 4.0, 7.5, 12.0)
 
 
@@ -148,7 +149,7 @@ def run_cases(rank, count, home):
     maker, notes = new_maker(home), Notes(WORK / f"effects-{rank}.jsonl", home)
 
     def take(measure, prompt, seed, **options):
-        return notes.take(measure, prompt, seed, maker.clip, **options)
+        return notes.take(measure, prompt, seed, maker.clip, steps=STEPS, **options)
 
     for i, (name, job) in enumerate(jobs(count)):
         if i % WORLD == rank:
