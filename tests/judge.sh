@@ -75,7 +75,7 @@ told()
 }
 
 told "a red ball rolling left" 1                         red ball left sky
-told "a yellow star spinning at night" 2                 yellow star spinning night
+told "a white ring shrinking at night" 7                  white ring shrinking night
 told "a pink heart growing on a meadow" 3                pink heart growing meadow
 told "a blue square falling on a white background" 4     blue square falling white
 # Never in the training: a purple ball, a green heart.

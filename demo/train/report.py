@@ -66,15 +66,19 @@ def effect_table():
     lines = ["| switch | measured |", "|---|---|"]
     for path in sorted(WORK.glob("effect-*.json")):
         row = json.loads(path.read_text())
-        name = path.stem.removeprefix("effect-").replace("motion-", "motion LoRA ")
-        lines.append(f"| {name} | " + ", ".join(f"{k} {v:g}" for k, v in row.items()) + " |")
+        kind, _, name = path.stem.removeprefix("effect-").partition("-")
+        kind = {"motion": "motion LoRA", "opposite": "two motion LoRAs:"}.get(kind, kind)
+        lines.append(f"| {kind} {name.replace('-prompt', ' prompt')} | "
+                     + ", ".join(f"{k} {v:.3g}" for k, v in row.items()) + " |")
     return "\n".join(lines)
 
 
 def time_table():
     path = WORK / "times.txt"
+    if not path.exists():
+        return ""
     lines = ["| stage | minutes |", "|---|---|"]
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for line in path.read_text().splitlines():
         name, seconds, _ = line.split()
         lines.append(f"| {name} | {int(seconds) / 60:.0f} |")
     return "\n".join(lines)
