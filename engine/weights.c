@@ -140,10 +140,12 @@ AdStatus ad_weights_add(AdContext *ctx, AdWeights *w, const char *path, AdRename
 
 /* ---- folders ------------------------------------------------------------------------------ */
 
-/* All shards an index names: plain file names beside it. */
+/* All shards an index names: plain file names beside it, of one kind. */
 static AdStatus add_shards(AdContext *ctx, AdWeights *w, const char *folder, const char *index,
                            AdRename rename)
 {
+    const char *ending = strstr(strrchr(index, '/') + 1, ".bin") ? ".bin" : ".safetensors";
+    size_t m = strlen(ending);
     json_t *root = NULL, *seen, *map, *value;
     const char *key, *shards[AD_CAP_SHARDS];
     size_t count = 0;
@@ -163,8 +165,7 @@ static AdStatus add_shards(AdContext *ctx, AdWeights *w, const char *folder, con
             const char *name = json_string_value(value);
             size_t n = name ? json_string_length(value) : 0;
 
-            if (!name || !ad_name_is_plain(name, n) || n < 13 ||
-                strcmp(name + n - 12, ".safetensors")) {
+            if (!name || !ad_name_is_plain(name, n) || n <= m || strcmp(name + n - m, ending)) {
                 st = ad_fail(ctx, AD_ERR_FORMAT, "%.120s: \"%s\" is no name of a shard beside it",
                              index, ad_quote(name ? name : "", n, quoted));
                 break;
@@ -241,32 +242,29 @@ static AdStatus try_other(AdContext *ctx, AdWeights *w, const char *folder, cons
 AdStatus ad_weights_add_folder(AdContext *ctx, AdWeights *w, const char *folder, const char *base,
                                AdRename rename)
 {
-    static const struct { const char *ending; bool index; } tries[] = {
+    static const struct Try { const char *ending; bool index; } tries[] = {
         { ".safetensors.index.json", true },
         { ".safetensors", false },
         { ".safetensors.index.fp16.json", true },
         { ".safetensors.fp16.index.json", true },
         { ".fp16.safetensors", false },
+    }, torch[] = {
+        { ".bin.index.json", true }, { ".bin", false }, { ".fp16.bin", false },
     };
-    bool found = false, binary = false;
+    const char *old = strcmp(base, "model") ? base : "pytorch_model";
+    bool found = false;
     AdStatus st = AD_OK;
-    char *path;
 
     for (size_t i = 0; i < AD_COUNT(tries) && st >= 0 && !found; i++)
         st = try_file(ctx, w, folder, base, tries[i].ending, tries[i].index, rename, &found);
     if (st >= 0 && !found)
         st = try_other(ctx, w, folder, base, rename, &found);
-    if (st < 0 || found)
-        return st;
-    path = ad_path_join(folder, strcmp(base, "model") ? "diffusion_pytorch_model.bin"
-                                                      : "pytorch_model.bin");
-    if (!path)
-        return ad_fail_nomem(ctx, "a path");
-    binary = ad_is_file(path);
-    ad_free(path);
-    return ad_fail(ctx, binary ? AD_ERR_UNSUPPORTED : AD_ERR_NOTFOUND,
-                   "%.200s: no %s.safetensors%s", folder, base,
-                   binary ? "; its .bin file must be converted to safetensors" : "");
+    for (size_t i = 0; i < AD_COUNT(torch) && st >= 0 && !found; i++)
+        st = try_file(ctx, w, folder, old, torch[i].ending, torch[i].index, rename, &found);
+    if (st >= 0 && !found)
+        st = ad_fail(ctx, AD_ERR_NOTFOUND, "%.160s: neither %s.safetensors nor %s.bin", folder,
+                     base, old);
+    return st;
 }
 
 /* ---- asking ------------------------------------------------------------------------------- */

@@ -10,6 +10,7 @@
 #include "../engine/names.h"
 #include "../engine/utf8.h"
 #include "check.h"
+#include "golden.h"
 #include "hostile.h"
 #include "scratch.h"
 #include "tensors.h"
@@ -57,7 +58,7 @@ static void the_best_file_of_a_folder_is_taken(void)
     AdWeights w;
 
     CHECK_STATUS(add_folder(&w, "pick"), AD_ERR_NOTFOUND);
-    CHECK_CONTAINS(ctx.error, "no " BASE ".safetensors");
+    CHECK_CONTAINS(ctx.error, "pick: neither " BASE ".safetensors nor " BASE ".bin");
     for (int i = 0; i < 4; i++) {
         one_tensor(files[i], "t", (float)i);
         if (i == 3)
@@ -68,6 +69,44 @@ static void the_best_file_of_a_folder_is_taken(void)
         CHECK_INT(w.file_count, 1);
         ad_weights_free(&w);
     }
+}
+
+/* PyTorch's own files are those of checkpoint.safetensors. */
+static void folders_may_have_pytorch_files(void)
+{
+    AdWeights w = { 0 }, wanted = { 0 };
+
+    CHECK_STATUS(ad_weights_add(&ctx, &wanted, GOLDEN "torch/checkpoint.safetensors", NULL), AD_OK);
+    scratch_copy("torch/" BASE ".bin", GOLDEN "torch/checkpoint.pt");
+    CHECK_STATUS(add_folder(&w, "torch"), AD_OK);
+    CHECK_INT(w.count, wanted.count);
+    for (size_t i = 0; i < w.count; i++)
+        CHECK_TEXT(w.weights[i].name, wanted.weights[i].name);
+    ad_weights_free(&w);
+    ad_weights_free(&wanted);
+    one_tensor("torch/" BASE ".safetensors", "t", 7);           /* is better */
+    CHECK_STATUS(add_folder(&w, "torch"), AD_OK);
+    CHECK(number_in(&w, "t") == 7);
+    ad_weights_free(&w);
+    scratch_copy("text/pytorch_model.fp16.bin", GOLDEN "torch/bare.pt");
+    CHECK_STATUS(ad_weights_add_folder(&ctx, &w, scratch("text"), "model", NULL), AD_OK);
+    CHECK_INT(w.count, 1);
+    ad_weights_free(&w);
+    scratch_copy("text/s-1.bin", GOLDEN "torch/wrapped.pt");
+    scratch_copy("text/s-2.bin", GOLDEN "torch/bare.pt");
+    scratch_text("text/pytorch_model.bin.index.json", "{\"weight_map\":{\"a\":\"s-1.bin\",\"b\":"
+                 "\"s-2.bin\"}}");
+    CHECK_STATUS(ad_weights_add_folder(&ctx, &w, scratch("text"), "model", NULL), AD_OK);
+    CHECK_INT(w.file_count, 2);
+    ad_weights_free(&w);
+    scratch_text("text/pytorch_model.bin.index.json", "{\"weight_map\":{\"a\":\"a.safetensors\"}}");
+    CHECK_STATUS(ad_weights_add_folder(&ctx, &w, scratch("text"), "model", NULL), AD_ERR_FORMAT);
+    CHECK_CONTAINS(ctx.error, "is no name of a shard");
+    ad_weights_free(&w);
+    scratch_remove("text");
+    scratch_folder("text");
+    CHECK_STATUS(ad_weights_add_folder(&ctx, &w, scratch("text"), "model", NULL), AD_ERR_NOTFOUND);
+    CHECK_CONTAINS(ctx.error, "text: neither model.safetensors nor pytorch_model.bin");
 }
 
 static void of_other_variants_the_first_in_order_is_taken(void)
@@ -445,6 +484,7 @@ int main(void)
 {
     RUN(the_best_file_of_a_folder_is_taken);
     RUN(of_other_variants_the_first_in_order_is_taken);
+    RUN(folders_may_have_pytorch_files);
     RUN(indexes_of_fp16_shards_have_two_spellings);
     RUN(all_shards_are_read);
     for (i_ = 0; i_ < AD_COUNT(indexes); i_++)

@@ -106,6 +106,18 @@ static void a_ckpt_is_the_same_file(void)
     if (!wanted || !found)
         FAIL("%s", ad_context_error(ctx));
     CHECK(n == m && !memcmp(found, wanted, n));
+    free(found);
+    scratch_copy("folder/diffusion_pytorch_model.bin", GOLDEN "models/v1-motion-original.ckpt");
+    scratch_text("folder/config.json", "{\"_class_name\":\"MotionAdapter\",\"block_out_channels\":"
+                 "[16,32,32],\"motion_layers_per_block\":1,\"motion_norm_num_groups\":8,"
+                 "\"motion_num_attention_heads\":8,\"motion_max_seq_length\":24,"
+                 "\"use_motion_mid_block\":false}");
+    model = GOLDEN "models/v1";
+    use(scratch("folder"));
+    found = render(ctx, &the_case, &m);
+    if (!found)
+        FAIL("%s", ad_context_error(ctx));
+    CHECK(n == m && !memcmp(found, wanted, n));
     free(wanted);
     free(found);
 }
