@@ -33,8 +33,8 @@ AdStatus ad_weights_add(AdContext *ctx, AdWeights *w, const char *path, AdRename
 
 /* Add a part stored in a folder by diffusers: config.json's neighbours. base is
  * "diffusion_pytorch_model" or "model". Tried in this order: sharded index, plain file, fp16
- * index, fp16 file, other variants; then PyTorch's files: base (or "pytorch_model" for "model") with
- * ".bin". Returns AD_ERR_NOTFOUND when there are no weights. */
+ * index, fp16 file, other variants; then PyTorch's files: base (or "pytorch_model" for "model")
+ * with ".bin". Returns AD_ERR_NOTFOUND when there are no weights. */
 AdStatus ad_weights_add_folder(AdContext *ctx, AdWeights *w, const char *folder, const char *base,
                                AdRename rename);
 
