@@ -159,7 +159,8 @@ static AdDnnlShape conv_shape(const AdConvArgs *a)
 static bool wants_row(const AdCpu *cpu, const AdConvArgs *a)
 {
     return cpu->avx512 && a->x.dim[0] > 1 && a->x.dim[2] < 16 && a->w.dim[1] == 3 &&
-           a->w.dim[2] == 3 && a->stride < 2 && a->pad[0] == 1 && a->pad[1] == 1 && a->pad[2] == 1 && a->pad[3] == 1;
+           a->w.dim[2] == 3 && a->stride < 2 && a->pad[0] == 1 && a->pad[1] == 1 &&
+           a->pad[2] == 1 && a->pad[3] == 1;
 }
 
 /* One line of all pictures between [n, h, w, c] and the row; to: into the row, with zeros. */
