@@ -52,6 +52,10 @@ ifeq ($(SANITIZE),yes)
 AD_FLAGS += -fsanitize=address,undefined -fno-omit-frame-pointer
 AD_LIBS  += -fsanitize=address,undefined
 endif
+ifeq ($(COVERAGE),yes)
+$(BUILD)/engine/%.o: AD_FLAGS += -O0 --coverage
+AD_LIBS  += --coverage
+endif
 # Where the library looks when no path is given (interface.md, section 4).
 PLACES   = -DAD_DATADIR='"$(PREFIX)/share/animatediff"' -DAD_LIBDIR='"$(PREFIX)/lib/animatediff"' \
            -DAD_BUILD_DATADIR='"$(TOP)/build/share/animatediff"'
@@ -338,6 +342,21 @@ $(BUILD)/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o \
 	$(call say,LINK,$@)
 	$(Q)$(CC) $^ -o $@ $(AD_LIBS)
 
+# The loader, and the tests that are about it. Only the engine is counted: kernels stay fast.
+LOADER       = safetensors zip pickle pickle_cells pickle_globals torch_file tensor_file file json config \
+               config_tensors recognize names lora lora_file lora_names lycoris peft motion_file adapters \
+               sources weights tokenizer vocabulary utf8 prompt emphasis embedding
+LOADER_TESTS = $(addprefix $(BUILD)/tests/test_,safetensors tensor_file torch_file pickle zip zip_caps \
+               failure_files failure_json config loader vocabulary tokenizer prompt hostile_text \
+               hostile_adapters lora_names lycoris peft motion_file wrong_kind embedding single_file model placeholder)
+
+coverage:        ## lines of the loader that its tests run; fails under 95 % of any file
+	@$(MAKE) BUILD=build/coverage COVERAGE=yes coverage-run
+coverage-run: model $(LOADER_TESTS)
+	@find $(BUILD) -name '*.gcda' -delete
+	@BUILD=$(BUILD) tests/run.sh $(LOADER_TESTS)
+	@BUILD=$(BUILD) tests/coverage.sh 95 $(LOADER:%=engine/%.c)
+
 bench:           ## time and percent of peak per operation, for the speed log
 bench: model $(BENCHES)
 	@for program in $(BENCHES); do $$program || exit 1; done
@@ -375,13 +394,13 @@ uninstall:       ## take it out again
 	rm -rf "$$to/lib/animatediff" "$$to/share/animatediff"
 
 clean:           ## remove what was compiled; FFmpeg's source, objects and downloads stay
-	rm -rf $(addprefix build/,kernels engine tests lib include share demo bin asan fuzz prefix)
+	rm -rf $(addprefix build/,kernels engine tests lib include share demo bin asan fuzz coverage prefix)
 
 distclean:       ## remove everything, downloads too
 	rm -rf build
 
-.PHONY: all help lib info cuda cuda-host cuda-check model demo-model ffmpeg ffmpeg-matrix demo test unit asan asan-run fuzz \
-        fuzz-run bench golden \
+.PHONY: all help lib info cuda cuda-host cuda-check model demo-model ffmpeg ffmpeg-matrix demo test unit \
+        asan asan-run fuzz fuzz-run coverage coverage-run bench golden \
         check-layers check-format install uninstall clean distclean FORCE
 FORCE:
 

@@ -298,6 +298,22 @@ static AdTensorFile *opened(const char **path)
     return f;
 }
 
+static void nothing_is_read_beyond_the_end(void)
+{
+    AdFile *f = NULL;
+    char bytes[8];
+
+    CHECK_STATUS(ad_file_open(&ctx, &f, scratch_write("ten", "0123456789", 10)), AD_OK);
+    CHECK_STATUS(ad_file_read(&ctx, f, 2, bytes, 8), AD_OK);
+    CHECK(!memcmp(bytes, "23456789", 8));
+    CHECK_STATUS(ad_file_read(&ctx, f, 10, bytes, 0), AD_OK);
+    CHECK_STATUS(ad_file_read(&ctx, f, 3, bytes, 8), AD_ERR_FORMAT);
+    CHECK_CONTAINS(ctx.error, "ten: 8 bytes wanted at 3, the file has 10");
+    CHECK_STATUS(ad_file_read(&ctx, f, 11, bytes, 0), AD_ERR_FORMAT);
+    CHECK_STATUS(ad_file_read(&ctx, f, UINT64_MAX - 3, bytes, 8), AD_ERR_FORMAT);
+    ad_file_close(&f);
+}
+
 static void a_file_that_grew_while_loading_is_refused(void)
 {
     const char *path;
@@ -406,6 +422,7 @@ int main(void)
     RUN(programs_started_meanwhile_do_not_inherit_files);
     RUN(links_of_the_user_are_followed);
     RUN(a_file_that_may_not_be_read_says_so);
+    RUN(nothing_is_read_beyond_the_end);
     RUN(a_file_that_grew_while_loading_is_refused);
     RUN(a_file_that_was_cut_while_loading_is_refused);
     RUN(a_file_written_to_while_loading_is_refused);
