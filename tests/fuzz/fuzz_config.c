@@ -1,8 +1,11 @@
-/* fuzz_config.c - config.json of every part, the scheduler's, a model's and a shard index.
+/* fuzz_config.c - config.json of every part, the scheduler's, a shard index, a LoRA's settings.
  *
  * The first byte chooses the reader, the rest is the file.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
+#include <math.h>
+
 #include "../../engine/config.h"
+#include "../../engine/peft.h"
 #include "../../engine/schedulers.h"
 #include "../../engine/weights.h"
 #include "fuzz.h"
@@ -86,10 +89,37 @@ static AdStatus read_index(const char *path)
     return st == AD_ERR_NOTFOUND ? AD_OK : st;
 }
 
+/* As the header of a LoRA has them. */
+static AdStatus read_settings(const char *path)
+{
+    static const char *const layers[] = {
+        "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q", "unet.a", "unet.",
+        "a.b.to_out",
+        "text_encoder.text_model.encoder.layers.0.self_attn.q_proj", "base_model.model.a.b",
+    };
+    char *text = NULL, where[] = "lora";
+    size_t n;
+    AdPeft p = { 0 };
+    AdStatus st = ad_file_slurp(&fuzz_ctx, path, AD_CAP_CONFIG, &text, &n);
+    AdMetadata settings = { "lora_adapter_metadata", text };
+    AdFile file = { .path = where };
+    AdTensorFile f = { .file = &file, .metadata = &settings, .metadata_count = 1 };
+
+    if (st >= 0) st = ad_peft_read(&fuzz_ctx, &f, &p);
+    for (size_t i = 0; i < AD_COUNT(layers) && st >= 0; i++) {
+        AdPeftLayer l = ad_peft_layer(&p, layers[i]);
+
+        FUZZ_CHECK(!l.known || (l.rank >= 1 && isfinite(l.scale)));
+    }
+    ad_peft_free(&p);
+    ad_free(text);
+    return st;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     static AdStatus (*const readers[])(const char *path) = {
-        read_text, read_unet, read_motion, read_vae, read_scheduler, read_index,
+        read_text, read_unet, read_motion, read_vae, read_scheduler, read_index, read_settings,
     };
 
     if (n >= 1)

@@ -70,6 +70,7 @@ config)
     for file in "$golden"/models/*/scheduler/scheduler_config.json; do
         seed "$(echo "$file" | tr / -)" '\4' "$file"
     done
+    seed settings '\6{"unet.r":4,"unet.lora_alpha":6,"unet.rank_pattern":{"^mid_block.attentions.0.transformer_blocks.0.attn1.to_q":1,"to_q":2},"unet.alpha_pattern":{"a\\.b$":-1.5},"unet.use_rslora":true,"text_encoder.r":2}'
     seed index '\5{"metadata":{"total_size":8},"weight_map":{"a":"x.safetensors","b":"y.safetensors"}}'
     ;;
 tokenizer)
