@@ -35,10 +35,29 @@ blocks=$([ -n "${QUICK:-}" ] || echo test_blocks)
 [ -z "$blocks" ] || run test_blocks cuda &
 last=$!
 run faulty          || failed=1
-run test_ops cuda   || failed=1
-run test_cuda_clips || failed=1
+
+# The rest as on a real GPU, by the same script: operations, clips, the benchmarks' shortest.
+rehearsal=${BUILD:-build}/gpu-rehearsal
+rm -rf "$rehearsal"
+OUT=$rehearsal LIMIT=900 tests/gpu/run.sh --rehearse > "$logs/cuda_host-rehearsal.log" 2>&1 || failed=1
 wait $last          || failed=1
-for program in faulty test_ops test_cuda_clips $blocks; do
+for program in faulty $blocks; do
     grep -E '^(ok|not ok|skip) - ' "$logs/cuda_host-$program.log"
 done
+grep -hE '^(ok|not ok|skip) - ' "$rehearsal"/*.log
+if ! command -v python3 > /dev/null; then
+    echo "skip - rehearsal of tests/gpu/run.sh: no python3 for its results"
+elif python3 - "$rehearsal/results.json" << 'CHECK'
+import json, sys
+parts = {p["stage"]: p for p in json.load(open(sys.argv[1]))}
+assert list(parts) == ["build", "ops", "clips", "table", "size256"], list(parts)
+assert all(p["status"] == 0 and not p["failed"] for p in parts.values())
+assert parts["ops"]["ok"] > 100 and parts["table"]["operations"] and parts["size256"]["numbers"][0]["step_ms"] > 0
+CHECK
+then
+    echo "ok - rehearsal of tests/gpu/run.sh: every stage is in its results"
+else
+    echo "not ok - rehearsal of tests/gpu/run.sh: see $rehearsal and $logs/cuda_host-rehearsal.log"
+    failed=1
+fi
 exit $failed
