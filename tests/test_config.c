@@ -316,6 +316,18 @@ static void configs_are_nested_at_most_32_deep(void)
     CHECK_CONTAINS(ctx.error, "nested more than 32 deep");
 }
 
+static void brackets_in_texts_are_not_nested(void)
+{
+    static const char brackets[] = "[[[[[[[[{{{{{{{{[[[[[[[[{{{{{{{{[[[[[[[[";
+    char all[256];
+
+    snprintf(all, sizeof(all), "{\"%s\":\"\\\"%s\\\\\",\"x\":[\"]\"]}", brackets, brackets);
+    CHECK_STATUS(read_file(TEXT, scratch_text("config.json", all)), AD_OK);
+    snprintf(all, sizeof(all), "{\"a\":\"\\\\\",\"b\":%s", brackets);
+    CHECK_STATUS(read_file(TEXT, scratch_text("config.json", all)), AD_ERR_FORMAT);
+    CHECK_CONTAINS(ctx.error, "nested more than 32 deep");
+}
+
 /* `n` times `unit` in a list, the last without its comma. */
 static AdStatus list_of(const char *unit, size_t n)
 {
@@ -408,6 +420,7 @@ int main(void)
     RUN(json_must_be_strict);
     RUN(configs_have_at_most_one_mib);
     RUN(configs_are_nested_at_most_32_deep);
+    RUN(brackets_in_texts_are_not_nested);
     RUN(values_and_containers_are_counted);
     RUN(the_largest_vocabulary_is_taken);
     RUN(keys_count_by_what_they_take);
