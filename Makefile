@@ -280,7 +280,7 @@ HOST_HOOKS = -fsanitize=thread --param tsan-instrument-func-entry-exit=0
 endif
 HOST_SO    = $(HOST)/libanimatediff-cuda.so
 HOST_TESTS = $(addprefix $(HOST)/,faulty test_ops test_blocks test_cuda_clips bench_session \
-             bench_clip make_noise)
+             bench_clip make_noise) $(HOST)/test_faults
 
 $(HOST_CU): $(HOST)/%.o: kernels/cuda/%.cu build/config.mk
 	$(call say,CXX,$<)
@@ -300,7 +300,7 @@ $(HOST_SO): $(HOST_CU) $(HOST_CPP) $(HOST_C)
 $(HOST)/faulty: $(HOST)/faulty.o $(HOST_CPP) $(HOST_C)
 	$(call say,LINK,$@)
 	$(Q)$(CXX) $^ -o $@ $(HOST_SANE)
-$(filter-out %/faulty,$(HOST_TESTS)): $(HOST)/%: $(BUILD)/tests/%
+$(filter-out %/faulty %/test_faults,$(HOST_TESTS)): $(HOST)/%: $(BUILD)/tests/%
 	@mkdir -p $(@D) && ln -f $< $@
 
 # Where there is no C++ compiler, tests/cuda_host.sh says that it is skipped.

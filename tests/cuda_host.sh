@@ -35,13 +35,14 @@ blocks=$([ -n "${QUICK:-}" ] || echo test_blocks)
 [ -z "$blocks" ] || run test_blocks cuda &
 last=$!
 run faulty          || failed=1
+run test_faults     || failed=1
 
 # The rest as on a real GPU, by the same script: operations, clips, the benchmarks' shortest.
 rehearsal=${BUILD:-build}/gpu-rehearsal
 rm -rf "$rehearsal"
 OUT=$rehearsal LIMIT=900 tests/gpu/run.sh --rehearse > "$logs/cuda_host-rehearsal.log" 2>&1 || failed=1
 wait $last          || failed=1
-for program in faulty $blocks; do
+for program in faulty test_faults $blocks; do
     grep -E '^(ok|not ok|skip) - ' "$logs/cuda_host-$program.log"
 done
 grep -hE '^(ok|not ok|skip) - ' "$rehearsal"/*.log

@@ -163,6 +163,22 @@ template <typename K> cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *a, K
     return cudaSuccess;
 }
 
+/* ---- faults, host_runtime.cpp ------------------------------------------------------------- */
+
+#define HC_SHOWN extern "C" __attribute__((visibility("default")))
+
+/* From now on a healthy card, whose n-th call ends with an error: "once", "late" (told by the next
+ * wait; the device is lost), "always" (and every later cudaMalloc too). 0: none. */
+HC_SHOWN void hc_fail_at(long n, int error, const char *how);
+HC_SHOWN long hc_calls(void);               /* since then */
+HC_SHOWN const char *hc_failed(void);       /* the call's or kernel's name; NULL: none failed */
+HC_SHOWN size_t hc_left(void);              /* bytes allocated, device and pinned */
+HC_SHOWN void hc_dry_run(int dry);          /* kernels and products do nothing */
+HC_SHOWN void hc_give_back_all(void);       /* as the end of the process would */
+
+extern bool hc_dry;
+cudaError_t hc_injected(const char *call);
+
 /* ---- memory, host_memory.cpp -------------------------------------------------------------- */
 
 enum HcKind { HC_DEVICE = 1, HC_PINNED = 2 };
@@ -180,7 +196,7 @@ void hc_reads(const void *p, size_t bytes);
 void hc_writes(const void *p, size_t bytes);
 
 /* Written or not: from now on unwritten. For slabs whose parts are used again. */
-extern "C" __attribute__((visibility("default"))) void hc_forget(void *p, size_t bytes);
+HC_SHOWN void hc_forget(void *p, size_t bytes);
 
 /* A block begins or passed a barrier: what was touched before is no race any more. */
 void hc_new_phase(void);

@@ -22,8 +22,26 @@ struct HcPreference { size_t workspace; uint32_t schemes, align[4]; };
 
 enum { WORK = 4096 };           /* bytes that every algorithm wants, and spoils */
 
+static cublasStatus_t injected(const char *call)
+{
+    cudaError_t e = hc_injected(call);
+
+    return e == cudaSuccess ? CUBLAS_STATUS_SUCCESS
+         : e == cudaErrorMemoryAllocation ? CUBLAS_STATUS_ALLOC_FAILED
+         : e >= 700 ? CUBLAS_STATUS_EXECUTION_FAILED : CUBLAS_STATUS_INVALID_VALUE;
+}
+
+#define MAY_FAIL()                                                                      \
+    do {                                                                                \
+        cublasStatus_t e_ = injected(__func__);                                         \
+        if (e_ != CUBLAS_STATUS_SUCCESS)                                                \
+            return e_;                                                                  \
+    } while (0)
+
 cublasStatus_t cublasLtCreate(cublasLtHandle_t *h)
 {
+    *h = NULL;
+    MAY_FAIL();
     *h = new HcLt();
     return CUBLAS_STATUS_SUCCESS;
 }
@@ -36,6 +54,8 @@ cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *d, cublasComputeTy
 {
     if (compute != CUBLAS_COMPUTE_32F || scale != CUDA_R_32F)
         hc_die("cuBLASLt: sums not in f32");
+    *d = NULL;
+    MAY_FAIL();
     *d = new HcDesc();
     (*d)->epilogue = CUBLASLT_EPILOGUE_DEFAULT;
     return CUBLAS_STATUS_SUCCESS;
@@ -77,6 +97,8 @@ cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *l, cudaDataTyp
     if (!rows || !cols || ld < (int64_t)rows)
         hc_die("cuBLASLt: a matrix of %zu rows, %zu columns, %ld apart", (size_t)rows, (size_t)cols,
                (long)ld);
+    *l = NULL;
+    MAY_FAIL();
     *l = new HcLayout{ type, rows, cols, ld };
     return CUBLAS_STATUS_SUCCESS;
 }
@@ -89,6 +111,8 @@ cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t l)
 
 cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *p)
 {
+    *p = NULL;
+    MAY_FAIL();
     *p = new HcPreference{ 0, 7, { 256, 256, 256, 256 } };
     return CUBLAS_STATUS_SUCCESS;
 }
@@ -141,6 +165,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t h, cublasLtMatmul
     if (d->epilogue == CUBLASLT_EPILOGUE_BIAS &&
         (!d->bias || !d->typed || d->bias_type != out->type))
         hc_die("cuBLASLt: bias without address, or not in the type of the result");
+    MAY_FAIL();
     if (a->rows % 2 || p->workspace < WORK)
         return CUBLAS_STATUS_NOT_SUPPORTED;
     fingerprint(&found->algo, d, a, b, out, p->align);
@@ -195,6 +220,9 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t h, cublasLtMatmulDesc_t desc, con
     if (desc->epilogue == CUBLASLT_EPILOGUE_BIAS &&
         !hc_on_device(desc->bias, dl->rows * ad_type_bytes(type)))
         hc_die("cuBLASLt: bias is not in device memory, or too short");
+    MAY_FAIL();
+    if (hc_dry)
+        return CUBLAS_STATUS_SUCCESS;
     memset(work, 0x5a, WORK);
     hc_writes(work, WORK);
     if (desc->epilogue == CUBLASLT_EPILOGUE_BIAS)

@@ -104,6 +104,12 @@ size_t hc_give_back(HcKind kind, void *p)
     return bytes;
 }
 
+void hc_give_back_all(void)
+{
+    while (!held.empty())
+        hc_give_back(held.begin()->second.kind, base + held.begin()->first);
+}
+
 size_t hc_held(HcKind kind)
 {
     std::lock_guard<std::mutex> hold(lock);
@@ -231,7 +237,7 @@ void hc_shared_clear(void)
 static void reads(size_t at, size_t bytes)
 {
     for (size_t i = at; i < at + bytes; i++)
-        if (shadow[i] < least_read)
+        if (shadow[i] < (hc_dry ? (int)UNWRITTEN : (int)least_read))
             wrong(at, bytes, shadow[i] == UNWRITTEN ? "read and never written" : "read outside");
     if (at < HC_SHARED && hc_now)
         reads_shared(at, bytes, hc_now);

@@ -1,10 +1,12 @@
 /* host_runtime.cpp - devices, streams and errors of the stand-in.
  *
  * Streams compute at once. AD_HOST_MEMORY=bytes is the card's memory, AD_HOST_FAIL=n makes
- * the n-th call fail: "n:2" with error 2, "n:700" and all after it with error 700.
+ * the n-th call fail: "n:2" with error 2, "n:700" and all after it with error 700. A program can
+ * ask for more (hc_fail_at).
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <cstdio>
 #include <cstdlib>
+#include <mutex>
 
 #include "cuda_runtime.h"
 
@@ -15,30 +17,67 @@ enum { DEVICES = 2 };
 struct HcStream { int device; };
 struct HcEvent  { int device; };
 
-static long calls;
 static thread_local cudaError_t last;
-static bool dead;
 
 /* ---- errors ------------------------------------------------------------------------------- */
 
-/* The error this call shall end with: the next number in AD_HOST_FAIL. */
-static cudaError_t injected(void)
-{
-    const char *plan = getenv("AD_HOST_FAIL");
-    long at = plan ? atol(plan) : 0;
-    const char *colon = plan ? strchr(plan, ':') : NULL;
-    cudaError_t error = colon ? (cudaError_t)atoi(colon + 1) : cudaErrorMemoryAllocation;
+static struct {
+    long        calls, at;      /* so many so far; the one that fails, 0: none */
+    cudaError_t error;
+    bool        late, always;   /* at the next wait instead; allocations from then on too */
+    cudaError_t dead, pending;  /* lost: what everything returns; lost, but nobody knows */
+    const char *failed;         /* name of the call */
+} faults;
 
-    if (dead)
-        return cudaErrorIllegalAddress;
-    if (!plan) {
-        calls = 0;
+bool hc_dry;
+
+void hc_fail_at(long n, int error, const char *how)
+{
+    faults = {};
+    faults.at     = n;
+    faults.error  = (cudaError_t)error;
+    faults.late   = !strcmp(how, "late");
+    faults.always = !strcmp(how, "always");
+    last = cudaSuccess;
+}
+
+void hc_dry_run(int dry)        { hc_dry = dry; }
+long hc_calls(void)             { return faults.calls; }
+const char *hc_failed(void)     { return faults.failed; }
+size_t hc_left(void)            { return hc_held(HC_DEVICE) + hc_held(HC_PINNED); }
+
+static void read_plan(void)
+{
+    const char *plan = getenv("AD_HOST_FAIL"), *colon = plan ? strchr(plan, ':') : NULL;
+
+    if (plan)
+        hc_fail_at(atol(plan), colon ? atoi(colon + 1) : cudaErrorMemoryAllocation, "once");
+}
+
+/* The error this call shall end with. */
+cudaError_t hc_injected(const char *call)
+{
+    static std::once_flag once;
+    bool waits = !strcmp(call, "cudaStreamQuery") || !strcmp(call, "cudaEventQuery");
+
+    std::call_once(once, read_plan);
+    if (waits && faults.pending)
+        faults.dead = faults.pending;
+    if (faults.dead)
+        return faults.dead;
+    faults.calls++;
+    if (!faults.at || faults.calls < faults.at)
+        return cudaSuccess;
+    if (faults.calls > faults.at)
+        return faults.always && !strcmp(call, "cudaMalloc") ? faults.error : cudaSuccess;
+    faults.failed = call;
+    if (faults.late) {
+        faults.pending = faults.error;
         return cudaSuccess;
     }
-    if (++calls != at)
-        return cudaSuccess;
-    dead = error >= 700;
-    return error;
+    if (faults.error >= 700)
+        faults.dead = faults.error;
+    return faults.error;
 }
 
 static cudaError_t report(cudaError_t e)
@@ -50,7 +89,7 @@ static cudaError_t report(cudaError_t e)
 
 #define MAY_FAIL()                                                                      \
     do {                                                                                \
-        cudaError_t e_ = injected();                                                    \
+        cudaError_t e_ = hc_injected(__func__);                                         \
         if (e_ != cudaSuccess)                                                          \
             return report(e_);                                                          \
     } while (0)
@@ -71,7 +110,7 @@ cudaError_t cudaGetLastError(void)
 {
     cudaError_t e = last;
 
-    last = dead ? cudaErrorIllegalAddress : cudaSuccess;
+    last = faults.dead;
     return e;
 }
 
@@ -227,7 +266,7 @@ void hc_launch(const char *name, dim3 grid, dim3 block, size_t bytes, cudaStream
                const std::function<void()> &kernel)
 {
     unsigned threads = block.x * block.y * block.z;
-    cudaError_t e = injected();
+    cudaError_t e = hc_injected(name);
 
     if (!stream)
         hc_die("%s: launched on the default stream", name);
@@ -237,6 +276,6 @@ void hc_launch(const char *name, dim3 grid, dim3 block, size_t bytes, cudaStream
                grid.z, threads, bytes);
     if (e != cudaSuccess)
         report(e);
-    else
+    else if (!hc_dry)
         hc_run_kernel(name, grid, block, bytes, kernel);
 }
