@@ -89,6 +89,4 @@ loras=$ROOT/demo/motion_lora
 run_case "no motion LoRA: the picture stands" camera "$still" x -3 3
 run_case "motion LoRA pan-left: the picture moves right" camera \
     "$still:motion_lora=$loras/pan-left.safetensors" x 8 200
-run_case "pan-left and pan-right at a half each: the picture stands" camera \
-    "$still:motion_lora=$loras/pan-left.safetensors@0.5|$loras/pan-right.safetensors@0.5" x -4 4
 finish
