@@ -42,6 +42,11 @@ def curves(path):
     image.save(path)
 
 
+def table_of(lines):
+    """A table; nothing where it has no row."""
+    return "\n".join(lines) if len(lines) > 2 else ""
+
+
 def judge_table():
     table = read("gate-clips.json") or {}
     names = {"seen": "one thing, seen combination", "unseen": "one thing, unseen combination",
@@ -51,15 +56,16 @@ def judge_table():
     for key, row in table.items():
         cells = " | ".join(f"{row[q]:.1f} %" for q in QUESTIONS)
         lines.append(f"| {names[key]} | {row['clips']} | {cells} |")
-    return "\n".join(lines)
+    return table_of(lines)
 
 
 def gate_table():
     lines = ["| after stage | the judge measured |", "|---|---|"]
     for name in ("vae", "text", "frames"):
-        row = read(f"gate-{name}.json") or {}
-        lines.append(f"| {name} | " + ", ".join(f"{k} {v}" for k, v in row.items()) + " |")
-    return "\n".join(lines)
+        row = read(f"gate-{name}.json")
+        if row:
+            lines.append(f"| {name} | " + ", ".join(f"{k} {v}" for k, v in row.items()) + " |")
+    return table_of(lines)
 
 
 def effect_table():
@@ -70,18 +76,16 @@ def effect_table():
         kind = {"motion": "motion LoRA", "opposite": "two motion LoRAs:"}.get(kind, kind)
         lines.append(f"| {kind} {name.replace('-prompt', ' prompt')} | "
                      + ", ".join(f"{k} {v:.3g}" for k, v in row.items()) + " |")
-    return "\n".join(lines)
+    return table_of(lines)
 
 
 def time_table():
     path = WORK / "times.txt"
-    if not path.exists():
-        return ""
     lines = ["| stage | minutes |", "|---|---|"]
-    for line in path.read_text().splitlines():
+    for line in path.read_text().splitlines() if path.exists() else []:
         name, seconds, _ = line.split()
         lines.append(f"| {name} | {int(seconds) / 60:.0f} |")
-    return "\n".join(lines)
+    return table_of(lines)
 
 
 def main():
@@ -90,7 +94,8 @@ def main():
     for mark, make in (("judge", judge_table), ("gates", gate_table), ("effects", effect_table),
                        ("times", time_table)):
         head, rest = readme.split(f"<!-- {mark} -->\n")
-        readme = f"{head}<!-- {mark} -->\n{make()}\n<!-- end -->{rest.split('<!-- end -->', 1)[1]}"
+        table, after = make(), rest.split("<!-- end -->", 1)[1]
+        readme = f"{head}<!-- {mark} -->\n{table}{table and chr(10)}<!-- end -->{after}"
     (HOME / "README.md").write_text(readme)
 
 
