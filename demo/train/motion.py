@@ -3,14 +3,8 @@
 AnimateDiff's own recipe: the text-to-image UNet gets motion modules with zeroed output
 projections, and only they are trained, on clips with the captions of stage 4. All frames of a clip
 share one noise level, drawn from the noisy end, where the course of a motion is decided.
-
-Spinning is learnt last: every frame must show the next angle, and the share of it among all motions
-is too small for that. So a second, shorter round goes on from the first with two clips in three of
-things that spin.
-Run: python motion.py first | spin
+Run: python motion.py
 """
-import sys
-
 import torch
 from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
 
@@ -18,11 +12,8 @@ import cache
 from common import CUDA, DEVICE, WORK, Loop, autocast, finish, launch, save_half
 from diffusion import LEVELS, STEPS as TIMES
 from diffusion import Reader, guided_answer, noised, plain_attention, weighted_loss
-from scenes import spin_scene
 
 STEPS, BATCH, PEAK = (8000, 16, 1e-3) if CUDA else (8000, 2, 1e-3)
-SPIN_STEPS, SPIN_BATCH, SPIN_PEAK = (1500, 16, 5e-4) if CUDA else (450, 2, 4e-4)
-SPIN_CLIPS = 1536 if CUDA else 384
 
 
 def new_adapter():
@@ -75,43 +66,22 @@ def clip_loss(model, nothing, x, m, told):
     return weighted_loss(v, wanted.flatten(0, 1), times, m.flatten(0, 1))
 
 
-def write_adapter(model):
-    adapter = new_adapter()
-    adapter.load_state_dict(adapter_state(model))
-    save_half(adapter, WORK / "model/motion_adapter")
-
-
 def train(rank):
     torch.manual_seed(5)
-    model, reader = animated(new_adapter()), Reader()
-    clips = cache.Clips([p for p in cache.part_paths() if p.exists()], reader)
-    loop = Loop("motion", rank, {"motion": MotionPart(model)}, STEPS, PEAK, decay=0.998,
-                batch=BATCH, hold=0.5)
-    learn(loop, model, clips, reader)
-
-
-def spin(rank):
-    torch.manual_seed(6)
-    first = MotionAdapter.from_pretrained(WORK / "model/motion_adapter", torch_dtype=torch.float32)
-    model, reader = animated(first), Reader()
-    clips = cache.Clips([WORK / "clips-spin.npz"], reader)
-    loop = Loop("spin", rank, {"motion": MotionPart(model)}, SPIN_STEPS, SPIN_PEAK, decay=0.98,
-                batch=SPIN_BATCH, hold=0.4)
-    learn(loop, model, clips, reader)
-
-
-def learn(loop, model, clips, reader):
+    model = animated(new_adapter())
+    part = MotionPart(model)
+    reader = Reader()
     nothing = reader([""])
-    loop.run(lambda: (clip_loss(model, nothing, *clips.clips(loop.batch)), {}), keep=50)
-    finish(loop, lambda: write_adapter(model))
+    clips = cache.Clips([p for p in cache.part_paths() if p.exists()], reader)
+    loop = Loop("motion", rank, {"motion": part}, STEPS, PEAK, decay=0.998, batch=BATCH, hold=0.5)
+    loop.run(lambda: (clip_loss(model, nothing, *clips.clips(BATCH)), {}), keep=250)
+
+    def write():
+        adapter = new_adapter()
+        adapter.load_state_dict(adapter_state(model))
+        save_half(adapter, WORK / "model/motion_adapter")
+    finish(loop, write)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["first"]:
-        launch(train)
-    elif sys.argv[1:] == ["spin"]:
-        cache.make_parts([(WORK / "clips-spin.npz",
-                           {"seed": 390, "pick": spin_scene, "count": SPIN_CLIPS})])
-        launch(spin)
-    else:
-        raise SystemExit(__doc__)
+    launch(train)

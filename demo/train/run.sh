@@ -43,8 +43,7 @@ stage text-gate      gates.py text
 stage clips          cache.py
 stage frames         t2i.py
 stage frames-gate    gates.py frames
-stage motion         motion.py first
-stage spin           motion.py spin
+stage motion         motion.py
 stage package-model  package.py
 stage clips-gate     evaluate.py 100
 stage motion-lora    lora.py motion

@@ -20,14 +20,6 @@ def any_scene(rng):
     return grammar.random_scene(rng)
 
 
-def spin_scene(rng):
-    """Two in three spin, the rest is as ever: see motion.py."""
-    scene = grammar.random_scene(rng, two=0)
-    if rng.random() < 0.67:
-        scene.things[0].motion = "spinning"
-    return scene if grammar.allowed(scene) else spin_scene(rng)
-
-
 def camera_scene(rng):
     """Mostly things that stand still: what moves then is the camera."""
     scene = grammar.random_scene(rng, two=0)
