@@ -240,7 +240,8 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned flags)
     return cudaSuccess;
 }
 
-cudaError_t cudaStreamDestroy(cudaStream_t s) { MAY_FAIL(); delete s; return cudaSuccess; }
+/* What is destroyed is gone, whatever the answer: after a lost device too. */
+cudaError_t cudaStreamDestroy(cudaStream_t s) { delete s; MAY_FAIL(); return cudaSuccess; }
 cudaError_t cudaStreamQuery(cudaStream_t)     { MAY_FAIL(); return cudaSuccess; }
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned)
@@ -253,8 +254,8 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned)
 
 cudaError_t cudaEventDestroy(cudaEvent_t e)
 {
-    MAY_FAIL();
     delete e;
+    MAY_FAIL();
     return cudaSuccess;
 }
 cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t)   { MAY_FAIL(); return cudaSuccess; }
