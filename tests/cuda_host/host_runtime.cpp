@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
+#include <set>
 
 #include "cuda_runtime.h"
 
@@ -18,6 +19,34 @@ struct HcStream { int device; };
 struct HcEvent  { int device; };
 
 static thread_local cudaError_t last;
+
+/* What lives on the device: it goes with it, for nobody destroys things on a lost one. */
+template <class T> struct Living {
+    std::mutex   guard;
+    std::set<T *> all;
+
+    T *make()
+    {
+        std::lock_guard<std::mutex> lock(guard);
+        return *all.insert(new T()).first;
+    }
+    void destroy(T *one)
+    {
+        std::lock_guard<std::mutex> lock(guard);
+        if (!all.erase(one))
+            hc_die("a stream or event is destroyed that is none");
+        delete one;
+    }
+    void destroy_all()
+    {
+        for (T *one : all)
+            delete one;
+        all.clear();
+    }
+};
+
+static Living<HcStream> streams;
+static Living<HcEvent>  events;
 
 /* ---- errors ------------------------------------------------------------------------------- */
 
@@ -33,6 +62,10 @@ bool hc_dry;
 
 void hc_fail_at(long n, int error, const char *how)
 {
+    if (faults.dead) {
+        streams.destroy_all();
+        events.destroy_all();
+    }
     faults = {};
     faults.at     = n;
     faults.error  = (cudaError_t)error;
@@ -236,25 +269,30 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned flags)
     MAY_FAIL();
     if (flags != cudaStreamNonBlocking)
         hc_die("a stream that waits for the default stream");
-    *s = new HcStream();
+    *s = streams.make();
     return cudaSuccess;
 }
 
-/* What is destroyed is gone, whatever the answer: after a lost device too. */
-cudaError_t cudaStreamDestroy(cudaStream_t s) { delete s; MAY_FAIL(); return cudaSuccess; }
+/* What is destroyed is gone, whatever the answer. */
+cudaError_t cudaStreamDestroy(cudaStream_t s)
+{
+    streams.destroy(s);
+    MAY_FAIL();
+    return cudaSuccess;
+}
 cudaError_t cudaStreamQuery(cudaStream_t)     { MAY_FAIL(); return cudaSuccess; }
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned)
 {
     *e = NULL;
     MAY_FAIL();
-    *e = new HcEvent();
+    *e = events.make();
     return cudaSuccess;
 }
 
 cudaError_t cudaEventDestroy(cudaEvent_t e)
 {
-    delete e;
+    events.destroy(e);
     MAY_FAIL();
     return cudaSuccess;
 }
