@@ -3,8 +3,8 @@
  * The n-th allocation, or the n-th read, fails, for n = 1, 2, ... until a run gets through. Each
  * run must end with a negative status and a sentence, take nothing along, and leave a context in
  * which the next run works. Allocations inside jansson, oneDNN and OpenMP are not ours to fail.
- * A large model's thousands of calls come by few ways: there, two of each way fail; with $QUICK set,
- * as under sanitizers, everywhere but in the first clip of a device.
+ * A large model's thousands of calls come by few ways: there, two of each way fail; with $QUICK
+ * set, as under sanitizers, everywhere but in the first clip of a device.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <errno.h>
 #include <execinfo.h>
