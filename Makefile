@@ -249,7 +249,7 @@ HELPERS     = $(HELPER_C:%.c=$(BUILD)/%.o)
 UNIT_TESTS  = $(patsubst tests/%.c,$(BUILD)/tests/%,$(filter tests/test_%,$(PROGRAM_C)))
 BENCHES     = $(patsubst tests/%.c,$(BUILD)/tests/%,$(filter tests/bench_%,$(PROGRAM_C)))
 
-# A program that defines __wrap_f gets f wrapped: so failing allocations and reads are made.
+# A program or helper that defines __wrap_f gets f wrapped: so failing allocations and reads are made.
 wrap        = $(shell sed -n 's/.*\b__wrap_\([a-z_0-9]*\)\b.*/-Wl,--wrap=\1/p' $(1) $(HELPER_C) /dev/null | sort -u)
 
 .SECONDARY:

@@ -6,29 +6,23 @@
  * A large model's thousands of calls come by few ways: there, two of each way fail; with $QUICK
  * set, as under sanitizers, everywhere but in the first clip of a device.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <errno.h>
 #include <execinfo.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "../engine/os_read.h"
 #include "../engine/weights.h"
 #include "check.h"
+#include "failing.h"
 #include "render.h"
 #include "scratch.h"
 
 /* ---- what fails --------------------------------------------------------------------------- */
 
-static long countdown;          /* this many calls from now fails; 0: none */
-static long blocks;             /* allocated and not freed */
-static bool fired;
-
 /* By which way each call came: a hash of the return addresses. */
 enum { WAYS = 1 << 16, DEPTH = 12 };
 static uint64_t ways[WAYS];
 static long calls;
-static bool recording;
 
 static void record(void)
 {
@@ -50,50 +44,7 @@ static bool is_known(long n)
     return before == 2;
 }
 
-static bool fails_now(void)
-{
-    bool now = countdown > 0 && --countdown == 0;
-
-    if (recording)
-        record();
-    fired = fired || now;
-    return now;
-}
-
-void *__real_ad_alloc_raw(size_t bytes);
-void *__wrap_ad_alloc_raw(size_t bytes);
-void  __real_ad_free(void *p);
-void  __wrap_ad_free(void *p);
-ptrdiff_t __real_ad_os_read(int fd, void *out, size_t bytes, uint64_t offset);
-ptrdiff_t __wrap_ad_os_read(int fd, void *out, size_t bytes, uint64_t offset);
-
-static int kind;
-enum { ALLOCATION, READ_ERROR, READ_END, READ_HALF, EACH_WAY = 8 };
-
-void *__wrap_ad_alloc_raw(size_t bytes)
-{
-    void *p = kind == ALLOCATION && fails_now() ? NULL : __real_ad_alloc_raw(bytes);
-
-    blocks += p != NULL;
-    return p;
-}
-
-void __wrap_ad_free(void *p)
-{
-    blocks -= p != NULL;
-    __real_ad_free(p);
-}
-
-ptrdiff_t __wrap_ad_os_read(int fd, void *out, size_t bytes, uint64_t offset)
-{
-    if (kind == ALLOCATION || !fails_now())
-        return __real_ad_os_read(fd, out, bytes, offset);
-    if (kind == READ_ERROR) {
-        errno = EIO;
-        return -1;
-    }
-    return kind == READ_END ? 0 : __real_ad_os_read(fd, out, bytes / 2 ? bytes / 2 : 1, offset);
-}
+enum { EACH_WAY = 8 };          /* beside a Failing */
 
 /* ---- what is done ------------------------------------------------------------------------- */
 
@@ -127,7 +78,7 @@ static AdStatus adapt(AdContext *ctx, AdModel *m)
     AdStatus st = ad_model_adapt(m, NULL, GOLDEN "loras/zoom.safetensors");
 
     (void)ctx;
-    countdown = 0;
+    failing.countdown = 0;
     CHECK_STATUS(ad_model_adapt(m, NULL, NULL), AD_OK);
     return st;
 }
@@ -170,29 +121,29 @@ static void fails_everywhere(Deed *deed, bool with_model, int what, AdStatus wan
     AdModel *m;
     long before, n = 1;
 
-    kind   = what & ~EACH_WAY;
-    blocks = 0;                 /* a case that failed leaves some */
-    calls  = 0;
-    ctx    = render_context("cpu", 1);
-    m      = with_model ? loaded(ctx) : NULL;
+    failing.kind   = (Failing)(what & ~EACH_WAY);
+    failing.blocks = 0;         /* a case that failed leaves some */
+    calls = 0;
+    ctx   = render_context("cpu", 1);
+    m     = with_model ? loaded(ctx) : NULL;
     if (deed != first_clip)
         deed(ctx, m);           /* what is kept for later is taken now */
-    before = blocks;
+    before = failing.blocks;
     if (each_way) {
-        recording = true;
+        failing.on_call = record;
         deed(ctx, m);
-        recording = false;
+        failing.on_call = NULL;
     }
     for (;; n++) {
         AdStatus st;
 
         if (is_known(n))
             continue;
-        countdown = n;
-        fired     = false;
+        failing.countdown = n;
+        failing.fired     = false;
         st = deed(ctx, m);
-        countdown = 0;
-        if (!fired) {
+        failing.countdown = 0;
+        if (!failing.fired) {
             CHECK(st >= 0);
             break;
         }
@@ -200,14 +151,14 @@ static void fails_everywhere(Deed *deed, bool with_model, int what, AdStatus wan
             FAIL("number %ld failed: %s (%s), not %s", n, ad_status_name(st),
                  ad_context_error(ctx), ad_status_name(wanted));
         CHECK(st >= 0 || *ad_context_error(ctx));
-        if (blocks != before && deed != first_clip)
-            FAIL("number %ld failed: %ld blocks are left", n, blocks - before);
+        if (failing.blocks != before && deed != first_clip)
+            FAIL("number %ld failed: %ld blocks are left", n, failing.blocks - before);
     }
     CHECK(n > 1);
     CHECK(deed(ctx, m) >= 0);
     ad_model_destroy(&m);
     ad_context_destroy(&ctx);
-    CHECK_INT(blocks, 0);
+    CHECK_INT(failing.blocks, 0);
 }
 
 int main(void)

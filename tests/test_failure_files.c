@@ -3,67 +3,21 @@
  * As test_failure.c: the n-th call fails, for n = 1, 2, ... until a run gets through. Each run must
  * end with a status and leave nothing behind.
  * SPDX-License-Identifier: LGPL-2.1-or-later */
-#include <errno.h>
-
 #include "../engine/adapters.h"
 #include "../engine/embedding.h"
 #include "../engine/internal.h"
 #include "../engine/lora.h"
-#include "../engine/os_read.h"
 #include "../engine/peft.h"
 #include "../engine/prompt.h"
 #include "../engine/sources.h"
 #include "../engine/vocabulary.h"
 #include "../engine/weights.h"
 #include "check.h"
+#include "failing.h"
 #include "scratch.h"
 
 static AdContext ctx;
 static size_t i_;               /* outlives the longjmp of a failing case */
-
-static long countdown, blocks;          /* this many calls from now fails; not freed */
-static enum { NOTHING, ALLOCATION, READ_ERROR, READ_END, READ_HALF, READ_INTERRUPTED } kind;
-static bool fired;
-
-void *__real_ad_alloc_raw(size_t bytes);
-void *__wrap_ad_alloc_raw(size_t bytes);
-void  __real_ad_free(void *p);
-void  __wrap_ad_free(void *p);
-ptrdiff_t __real_ad_os_read(int fd, void *out, size_t bytes, uint64_t offset);
-ptrdiff_t __wrap_ad_os_read(int fd, void *out, size_t bytes, uint64_t offset);
-
-static bool fails_now(void)
-{
-    bool now = countdown > 0 && --countdown == 0;
-
-    fired = fired || now;
-    return now;
-}
-
-void *__wrap_ad_alloc_raw(size_t bytes)
-{
-    void *p = kind == ALLOCATION && fails_now() ? NULL : __real_ad_alloc_raw(bytes);
-
-    blocks += p != NULL;
-    return p;
-}
-
-void __wrap_ad_free(void *p)
-{
-    blocks -= p != NULL;
-    __real_ad_free(p);
-}
-
-ptrdiff_t __wrap_ad_os_read(int fd, void *out, size_t bytes, uint64_t offset)
-{
-    if (kind <= ALLOCATION || !fails_now())
-        return __real_ad_os_read(fd, out, bytes, offset);
-    if (kind == READ_ERROR || kind == READ_INTERRUPTED) {
-        errno = kind == READ_ERROR ? EIO : EINTR;
-        return -1;
-    }
-    return kind == READ_END ? 0 : __real_ad_os_read(fd, out, bytes / 2 ? bytes / 2 : 1, offset);
-}
 
 /* ---- what is done ------------------------------------------------------------------------- */
 
@@ -89,11 +43,13 @@ static AdStatus lora(const char *path)
 {
     AdAdapter a = { (char *)(uintptr_t)path, 1 };
     AdAdapterList list = { &a, 1, 1 };
-    AdPatches *p = __real_ad_alloc_raw(sizeof(*p));
+    Failing now = failing.kind;
+    AdPatches *p;
     AdStatus st;
 
-    blocks++;
-    memset(p, 0, sizeof(*p));
+    failing.kind = NOTHING;
+    p = ad_alloc(sizeof(*p));
+    failing.kind = now;
     st = ad_patches_add(&ctx, p, &list, false);
     ad_patches_free(&p);
     return st;
@@ -166,14 +122,14 @@ static AdStatus weighted_prompt(const char *text)
     static AdTokenizer *t;
     AdPrompt p = { 0 };
     AdStatus st;
-    int now = kind;
-    long left = blocks;
+    Failing now = failing.kind;
+    long left = failing.blocks;
 
-    kind = NOTHING;
+    failing.kind = NOTHING;
     if (!t)
         CHECK_STATUS(ad_tokenizer_load(&ctx, &t, "tests/golden/tokenizer"), AD_OK);
-    blocks = left;
-    kind   = now;
+    failing.blocks = left;
+    failing.kind   = now;
     st = ad_prompt_encode_weighted(&ctx, t, "prompt", text, &p);
     if (st >= 0)
         st = ad_prompt_extend(&ctx, t, 3, &p);
@@ -189,22 +145,22 @@ typedef struct Deed {
     bool        reads;
 } Deed;
 
-static void fails_everywhere(const Deed *d, int what, AdStatus wanted)
+static void fails_everywhere(const Deed *d, Failing what, AdStatus wanted)
 {
     long before;
 
     d->run(d->path);            /* what is kept is taken now */
-    before = blocks;
+    before = failing.blocks;
     for (long n = 1; ; n++) {
         AdStatus st;
 
-        kind      = what;
-        countdown = n;
-        fired     = false;
-        st        = d->run(d->path);
-        kind      = NOTHING;
-        CHECK_INT(blocks, before);
-        if (!fired) {
+        failing.kind      = what;
+        failing.countdown = n;
+        failing.fired     = false;
+        st = d->run(d->path);
+        failing.kind = NOTHING;
+        CHECK_INT(failing.blocks, before);
+        if (!failing.fired) {
             CHECK_STATUS(st, AD_OK);
             CHECK(n > 1);
             return;
