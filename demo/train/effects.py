@@ -81,7 +81,8 @@ def opposite_case(take, first, second, count):
     for label, weights in ((f"{first} 1", {first: 1.0}), (f"{first} 0.5", {first: 0.5}),
                            (f"{first} 0.5 + {second} 0.5", {first: 0.5, second: 0.5})):
         flows = still_flows(take, 71, count, motion_lora=weights)
-        out[f"{label}: mean size of {FLOW[first][0]}"] = np.mean([abs(amount(f, first)) for f in flows])
+        size = np.mean([abs(amount(f, first)) for f in flows])
+        out[f"{label}: mean size of {FLOW[first][0]}"] = size
     return out
 
 

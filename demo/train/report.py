@@ -4,13 +4,12 @@ Reads the curves, gates, tables, effects and times that the stages left in the w
 Run: python report.py
 """
 import json
-from pathlib import Path
 
 from PIL import Image, ImageDraw
 
 from common import WORK
+from makers import HOME
 
-HOME = Path(__file__).resolve().parent.parent
 STAGES = [("vae", "rec"), ("text", "loss"), ("t2i", "v"), ("motion", "loss")]
 QUESTIONS = ("background", "colour", "shape", "motion")
 

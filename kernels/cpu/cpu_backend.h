@@ -14,7 +14,7 @@ typedef struct AdCpu {
     AdCpuCrowd         *crowd;                  /* NULL: not needed, or none was to be had */
     const AdCpuKernels *kernels[AD_TYPES];      /* for f32 and bf16 */
     int                 threads;
-    bool                avx512;                 /* of matrix work: see cpu_matrix.c */
+    bool                avx512;                 /* decides how matrix work is cut: cpu_matrix.c */
     bool                amx;                    /* bf16 attention on matrix tiles */
 } AdCpu;
 

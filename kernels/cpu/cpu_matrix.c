@@ -106,8 +106,6 @@ static AdStatus geglu(AdBackend *be, const AdLinearArgs *a)
     return AD_OK;
 }
 
-/* A residual that stands apart is copied to the result first where the library only adds in place:
- * its convolutions fall back to plain loops (1000 times slower) for a separate addend. */
 static void copy_rows(const AdCpu *cpu, void *out, const void *in, size_t bytes)
 {
     enum { PIECE = 1 << 18 };
@@ -119,6 +117,14 @@ static void copy_rows(const AdCpu *cpu, void *out, const void *in, size_t bytes)
     ad_cpu_leave(before);
 }
 
+/* A residual that stands apart is copied to the result first where the library only adds in place:
+ * its convolutions fall back to plain loops (1000 times slower) for a separate addend. */
+static void put_residual(const AdCpu *cpu, AdTensor out, AdTensor residual)
+{
+    if (residual_kind(out, residual) == AD_DNNL_APART)
+        copy_rows(cpu, out.data, residual.data, ad_bytes(out));
+}
+
 AdStatus ad_cpu_linear(AdBackend *be, const AdLinearArgs *a)
 {
     AdDnnlShape shape = linear_shape(ad_cpu_of(be), a);
@@ -128,7 +134,7 @@ AdStatus ad_cpu_linear(AdBackend *be, const AdLinearArgs *a)
     if (shape.conv && shape.residual == AD_DNNL_APART) {
         shape.residual = AD_DNNL_IN_PLACE;
         if (!a->scratch.need)
-            copy_rows(ad_cpu_of(be), a->out.data, a->residual.data, ad_bytes(a->out));
+            put_residual(ad_cpu_of(be), a->out, a->residual);
     }
     return plan_and_run(be, &shape,
                         &(AdDnnlCall){
@@ -219,8 +225,8 @@ AdStatus ad_cpu_conv2d(AdBackend *be, const AdConvArgs *a)
 
     if (wants_row(ad_cpu_of(be), a))
         return conv_in_row(be, a);
-    if (!a->scratch.need && a->residual.data && a->residual.data != a->out.data)
-        copy_rows(ad_cpu_of(be), a->out.data, a->residual.data, ad_bytes(a->out));
+    if (!a->scratch.need)
+        put_residual(ad_cpu_of(be), a->out, a->residual);
     return plan_and_run(be, &shape,
                         &(AdDnnlCall){
                             .out = a->out.data, .x = a->x.data, .w = a->w.data, .bias = a->b.data,
